@@ -1,0 +1,121 @@
+//! The one way in which a whole file comes to be: nobody ever sees a part of it, and once seen it survives a loss of power.
+//!
+//! Steps: a temporary file with a random suffix in the same directory; write; fsync; hard-link to the final name (which, unlike a rename,
+//! never replaces what is there); fsync the directory; unlink the temporary name. A crash leaves at worst the temporary file,
+//! whose name starts with [`TEMPORARY_PREFIX`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// How the names of unfinished files start.
+pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// A file under way; dropped without [`DurableFile::finish`] it leaves nothing.
+#[derive(Debug)]
+pub struct DurableFile {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl DurableFile {
+    /// Starts a file that will be called `target`; its directory must exist.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` where the path has no file name.
+    pub fn create(target: &Path) -> io::Result<Self> {
+        let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"));
+        };
+        let mut suffix = [0_u8; 8];
+        aws_lc_rs::rand::fill(&mut suffix).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        let suffix = u64::from_le_bytes(suffix);
+        let temporary = directory.join(format!("{TEMPORARY_PREFIX}{}-{suffix:016x}", name.to_string_lossy()));
+        let file = OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(&temporary)?;
+        Ok(Self { file, temporary, target: target.to_owned() })
+    }
+
+    /// The file, to write to.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Makes the file durable and visible under its final name. `Ok(false)`: the name was taken, and what has it stays as it is.
+    ///
+    /// # Errors
+    /// What the system says. After an error the final name may exist or not; if it does, its content is whole.
+    pub fn finish(self) -> io::Result<bool> {
+        self.file.sync_all()?;
+        match fs::hard_link(&self.temporary, &self.target) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if let Some(directory) = self.target.parent() {
+            sync_directory(directory)?;
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for DurableFile {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here: the leftover's name says what it is, and collection removes it.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Creates `target` with exactly `bytes`, durable when this returns. `Ok(false)`: the name was taken.
+///
+/// # Errors
+/// What the system says.
+pub fn create_durable(target: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut file = DurableFile::create(target)?;
+    file.file().write_all(bytes)?;
+    file.finish()
+}
+
+/// Returns when the names in `directory` survive a loss of power.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = fs::read_dir(directory)?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    #[test]
+    fn creates_once_and_leaves_no_temporary_file() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("object");
+        assert!(create_durable(&target, b"first")?);
+        assert!(!create_durable(&target, b"second")?, "an existing name was replaced");
+        assert_eq!(fs::read(&target)?, b"first");
+        assert_eq!(names(directory.path())?, ["object"]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_abandoned_file_leaves_nothing() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let mut file = DurableFile::create(&directory.path().join("object"))?;
+        file.file().write_all(b"half")?;
+        assert_eq!(names(directory.path())?.len(), 1);
+        drop(file);
+        assert!(names(directory.path())?.is_empty());
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! System calls that the standard library does not offer. The only file of the package with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+
+use crate::units::{Extent, ExtentSet};
+
+/// `BLKGETSIZE64` of linux/fs.h.
+const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
+/// `FS_IOC_FIEMAP` of linux/fs.h.
+const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
+/// Flush the file first, so that delayed allocation shows real extents.
+const FIEMAP_FLAG_SYNC: u32 = 1;
+/// Extents asked for in one call.
+const FIEMAP_BATCH: usize = 512;
+
+/// Bytes of an open block device.
+///
+/// # Errors
+/// What the ioctl says; `ENOTTY` where it is no block device.
+pub fn block_device_bytes(device: &File) -> io::Result<u64> {
+    let mut bytes = 0_u64;
+    // SAFETY: the request writes one u64 through the pointer, which is valid for the call; the descriptor is open.
+    let status = unsafe { libc::ioctl(device.as_raw_fd(), BLKGETSIZE64, &raw mut bytes) };
+    if status == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Maps a whole file read-only. Cairn maps only files that nobody changes in place: sealed index segments.
+///
+/// # Errors
+/// What the system says; mapping an empty file is an error.
+pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: index segments are created whole under a new name and never written again (io/durable.rs); a foreign process
+    // that truncates one ends this process with SIGBUS, which loses nothing, since an index is never needed to read.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
+/// The ranges below `size_bytes` that the filesystem has data for, by `SEEK_DATA`; the rest are holes, never to be read.
+///
+/// A filesystem that does not know answers that all is data. The file's own position is moved.
+///
+/// # Errors
+/// What the system says.
+pub fn data_extents(file: &File, size_bytes: u64) -> io::Result<ExtentSet> {
+    let mut extents = ExtentSet::new();
+    let mut position = 0;
+    while position < size_bytes {
+        let start = match seek(file, SeekFrom::Data(position)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(rustix::io::Errno::INVAL) if position == 0 => return Ok(ExtentSet::whole(size_bytes)),
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(file, SeekFrom::Hole(start))?.min(size_bytes);
+        if start >= size_bytes || end <= position {
+            break;
+        }
+        extents.push(Extent::between(start, end));
+        position = end;
+    }
+    Ok(extents)
+}
+
+/// Deallocates a range, which then reads as zeros; the size stays.
+///
+/// # Errors
+/// `EOPNOTSUPP` and its like where the filesystem or device cannot; else what the system says.
+pub fn punch_hole(file: &File, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+    Ok(fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset_bytes, length_bytes)?)
+}
+
+/// Where a range of a file lies on its device, as `FIEMAP` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileExtent {
+    /// The file's bytes.
+    pub logical: Extent,
+    /// Offset of the first byte on the device.
+    pub physical_bytes: u64,
+    /// The kernel's `FIEMAP_EXTENT_*` flags.
+    pub flags: u32,
+}
+
+/// `struct fiemap` of linux/fiemap.h with room for a batch of extents.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped_extents: u32,
+    extent_count: u32,
+    reserved: u32,
+    extents: [FiemapExtent; FIEMAP_BATCH],
+}
+
+/// `struct fiemap_extent` of linux/fiemap.h.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FiemapExtent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+/// The extents of a file, ascending, flushed first.
+///
+/// # Errors
+/// `EOPNOTSUPP` where the filesystem has no `FIEMAP`; else what the system says.
+pub fn file_extents(file: &File) -> io::Result<Vec<FileExtent>> {
+    const NONE: FiemapExtent = FiemapExtent { logical: 0, physical: 0, length: 0, reserved64: [0; 2], flags: 0, reserved: [0; 3] };
+    const LAST: u32 = 1;
+    let mut found = Vec::new();
+    let mut start = 0_u64;
+    let mut map = Box::new(Fiemap {
+        start: 0,
+        length: 0,
+        flags: FIEMAP_FLAG_SYNC,
+        mapped_extents: 0,
+        extent_count: FIEMAP_BATCH as u32,
+        reserved: 0,
+        extents: [NONE; FIEMAP_BATCH],
+    });
+    loop {
+        map.start = start;
+        map.length = u64::MAX - start;
+        map.mapped_extents = 0;
+        // SAFETY: the request reads and writes the fixed part and at most `extent_count` entries behind it, all of which lie in
+        // `*map`, laid out as the kernel's header says; the descriptor is open.
+        let status = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut *map) };
+        if status != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let count = (map.mapped_extents as usize).min(FIEMAP_BATCH);
+        let mut last = count == 0;
+        for extent in &map.extents[..count] {
+            let end = extent.logical.saturating_add(extent.length);
+            found.push(FileExtent { logical: Extent::between(extent.logical, end), physical_bytes: extent.physical, flags: extent.flags });
+            last |= extent.flags & LAST != 0 || end <= start;
+            start = end;
+        }
+        if last {
+            return Ok(found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn holes_are_found() -> io::Result<()> {
+        let file = tempfile::tempfile()?;
+        file.set_len(8 << 20)?;
+        file.write_all_at(&[1; 4096], 4 << 20)?;
+        let extents = data_extents(&file, 8 << 20)?;
+        assert!(extents.overlaps(Extent::between(4 << 20, (4 << 20) + 4096)));
+        assert!(extents.total_bytes() <= 8 << 20);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_no_block_device() -> io::Result<()> {
+        assert!(block_device_bytes(&tempfile::tempfile()?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn extents_cover_what_was_written() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let file = File::create_new(directory.path().join("file"))?;
+        file.write_all_at(&[1; 1 << 20], 1 << 20)?;
+        match file_extents(&file) {
+            Ok(extents) => assert_eq!(extents.iter().map(|extent| extent.logical.length()).sum::<u64>(), 1 << 20),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP)),
+        }
+        Ok(())
+    }
+}
