@@ -1,1 +1,3 @@
+//! The `cairn` command.
+
 fn main() {}
