@@ -4,8 +4,13 @@
 //! ever overwritten. Names are relative paths of plain ASCII (`packs/0f/0f3c...`). This room knows nothing of what objects hold.
 
 mod error;
+mod local;
+mod memory;
+mod name;
 
 pub use error::BackendError;
+pub use local::LocalDirectory;
+pub use memory::MemoryBackend;
 
 use std::ops::Range;
 use std::path::PathBuf;
