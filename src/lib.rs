@@ -1,10 +1,11 @@
 //! Cairn keeps incremental images of machines' disks in a deduplicating vault and gives back any recovery point.
 //!
-//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`format`], [`backend`]. `docs/architecture.md` has
+//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`format`], [`backend`], [`source`]. `docs/architecture.md` has
 //! one picture of the whole; `tests/tidy.rs` holds the imports against its table.
 
 pub mod backend;
 pub mod format;
 pub mod io;
 pub mod monitor;
+pub mod source;
 pub mod units;

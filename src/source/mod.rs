@@ -1,0 +1,84 @@
+//! What is backed up: raw files, block devices and disk images behind one trait; and what others say has changed on them.
+//!
+//! A *source* is read at any offset by many threads at once and tells which of its ranges hold data; the rest reads as zeros and
+//! is never read. Nothing here knows chunks, the vault or a recovery point, and nothing here writes to a source. Images come
+//! from outside and are not trusted: every number is checked before it is used, memory is bounded, no input makes a panic.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
+
+mod error;
+mod host;
+mod partition;
+mod raw;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::path::Path;
+
+pub use error::SourceError;
+pub use partition::detect_grid_offset;
+pub use spec::{Format, FormatError, SourceSpec};
+
+use crate::io::ReadAt;
+use crate::units::ExtentSet;
+use host::HostFile;
+use raw::RawSource;
+
+/// A disk to back up: read at any offset by many threads, with what it knows of its holes.
+///
+/// A failing read gives an [`std::io::Error`] that holds a [`SourceError`] with path and offset; its text says both.
+pub trait Source: ReadAt {
+    /// Path and format for a person: `/srv/web01.qcow2 (qcow2)`.
+    fn description(&self) -> String;
+
+    /// The ranges that hold data; the rest reads as zeros and need not be read (holes, unallocated clusters).
+    ///
+    /// # Errors
+    /// [`SourceError`] where the tables that tell cannot be read or are damaged.
+    fn data_extents(&self) -> Result<ExtentSet, SourceError>;
+
+    /// Checks, after the scan, that what was read is one state: the source still has the size that it had when it was opened,
+    /// and no image file was written to.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`] and [`SourceError::Written`]; [`SourceError::Open`] where the system does not tell.
+    fn check_unchanged(&self) -> Result<(), SourceError>;
+
+    /// The file, where its bytes are the disk's: what reflink hints compare.
+    fn raw_file(&self) -> Option<&File>;
+}
+
+/// Opens a disk.
+///
+/// # Errors
+/// [`SourceError`]: what is there is no disk, cannot be opened, is empty, damaged, or of a kind that is not read.
+pub fn open(path: &Path, format: Format) -> Result<Box<dyn Source>, SourceError> {
+    let host = HostFile::open(path)?;
+    let (format, _trust) = identify(&host, format)?;
+    match format {
+        Format::Auto | Format::Raw => Ok(Box::new(RawSource::new(host)?)),
+        other => Err(SourceError::Unsupported {
+            path: host.path().to_owned(),
+            format: other.name(),
+            what: "images of this format are not read".to_owned(),
+            cure: "convert it to raw, or name it as raw:PATH to take its bytes as they are".to_owned(),
+        }),
+    }
+}
+
+/// The format to open a file in. Block devices are raw unless somebody says otherwise: what a guest wrote to its own disk says
+/// nothing about the device.
+fn identify(host: &HostFile, format: Format) -> Result<(Format, spec::Trust), SourceError> {
+    if format != Format::Auto {
+        return Ok((format, spec::Trust::Named));
+    }
+    if host.is_block_device() {
+        return Ok((Format::Raw, spec::Trust::Named));
+    }
+    let mut start = vec![0_u8; usize::try_from(host.size_bytes().min(64)).unwrap_or(0)];
+    host.read(0, &mut start)?;
+    let recognised = spec::recognise(&start);
+    let trust = if spec::named(host.path()) == Some(recognised) { spec::Trust::Named } else { spec::Trust::Guessed };
+    Ok((recognised, trust))
+}
