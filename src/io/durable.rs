@@ -42,21 +42,22 @@ impl DurableFile {
         &mut self.file
     }
 
-    /// Makes the file durable and visible under its final name. `Ok(false)`: the name was taken, and what has it stays as it is.
+    /// Makes the file durable and visible under its final name. `Ok(false)`: the name was taken, and what has it stays as it is; its
+    /// name is durable too, though whoever made it may not have come as far.
     ///
     /// # Errors
     /// What the system says. After an error the final name may exist or not; if it does, its content is whole.
     pub fn finish(self) -> io::Result<bool> {
         self.file.sync_all()?;
-        match fs::hard_link(&self.temporary, &self.target) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        let linked = match fs::hard_link(&self.temporary, &self.target) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
-        }
+        };
         if let Some(directory) = self.target.parent() {
             sync_directory(directory)?;
         }
-        Ok(true)
+        Ok(linked)
     }
 }
 
@@ -88,6 +89,8 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::{FailingSync, fail_fsync};
+    use std::os::fd::AsRawFd;
 
     fn names(directory: &Path) -> io::Result<Vec<String>> {
         let mut names = fs::read_dir(directory)?
@@ -116,6 +119,47 @@ mod tests {
         assert_eq!(names(directory.path())?.len(), 1);
         drop(file);
         assert!(names(directory.path())?.is_empty());
+        Ok(())
+    }
+
+    /// Finishes `target` while some calls of fsync fail; the error's code.
+    fn finish_with(target: &Path, which: fn(std::os::fd::RawFd) -> FailingSync) -> Option<i32> {
+        let work = || {
+            let mut file = DurableFile::create(target)?;
+            file.file().write_all(b"bytes")?;
+            fail_fsync(which(file.file().as_raw_fd()))?;
+            file.finish()
+        };
+        let finished = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+        finished.unwrap_err().raw_os_error()
+    }
+
+    /// Red when the file's fsync is left out or comes after the link.
+    #[test]
+    fn the_file_is_synced_before_anybody_sees_it() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        assert_eq!(finish_with(&directory.path().join("object"), FailingSync::Of), Some(libc::EIO));
+        assert!(names(directory.path())?.is_empty(), "a file is visible, but its content is not durable");
+        Ok(())
+    }
+
+    /// Red when the directory's fsync is left out or comes before the link.
+    #[test]
+    fn the_directory_is_synced_after_the_link() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        assert_eq!(finish_with(&directory.path().join("object"), FailingSync::OfAllBut), Some(libc::EIO));
+        assert_eq!(names(directory.path())?, ["object"]);
+        Ok(())
+    }
+
+    /// Red when a file of another process is taken for durable because it is visible.
+    #[test]
+    fn a_name_that_was_taken_is_made_durable() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("object");
+        fs::write(&target, "other")?;
+        assert_eq!(finish_with(&target, FailingSync::OfAllBut), Some(libc::EIO));
+        assert_eq!(fs::read(&target)?, b"other");
         Ok(())
     }
 }

@@ -164,6 +164,52 @@ pub fn file_extents(file: &File) -> io::Result<Vec<FileExtent>> {
     }
 }
 
+/// Which calls of `fsync` fail in a thread, see [`fail_fsync`].
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum FailingSync {
+    /// Those of this open file.
+    Of(std::os::fd::RawFd),
+    /// Those of all files but this.
+    OfAllBut(std::os::fd::RawFd),
+    /// All.
+    All,
+}
+
+/// Makes `fsync` fail with `EIO` in this thread until it ends, by a seccomp filter: a test can so see that the system call itself
+/// is made, and what was already visible when it was. The thread must have been made for the test.
+#[cfg(test)]
+pub(crate) fn fail_fsync(which: FailingSync) -> io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    /// Offset of the first argument's lower half in `struct seccomp_data` of linux/seccomp.h (little-endian).
+    const ARGUMENT: u32 = 16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let fail = libc::SECCOMP_RET_ERRNO | libc::EIO as u32;
+    let (descriptor, same, other) = match which {
+        FailingSync::Of(descriptor) => (descriptor as u32, fail, libc::SECCOMP_RET_ALLOW),
+        FailingSync::OfAllBut(descriptor) => (descriptor as u32, libc::SECCOMP_RET_ALLOW, fail),
+        FailingSync::All => (0, fail, fail),
+    };
+    let mut filter = [
+        step(LOAD, 0, 0, 0),
+        step(EQUAL, 1, 0, libc::SYS_fsync as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(LOAD, 0, 0, ARGUMENT),
+        step(EQUAL, 0, 1, descriptor),
+        step(RETURN, 0, 0, same),
+        step(RETURN, 0, 0, other),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: both requests concern this thread only; the program and its steps outlive the call, which copies them.
+    let status = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

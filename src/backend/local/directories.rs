@@ -57,7 +57,7 @@ impl Directories {
 
     /// Makes the directories on the way to the object `name` where they are missing, and all of them durable.
     pub(super) fn prepare(&self, name: &str) -> io::Result<()> {
-        self.for_each_above(name, |path| make(path))
+        self.for_each_above(name, make)
     }
 
     /// Makes the names in the directory `prefix` (empty, or ending in `/`) durable, and those of the directories on the way to it.

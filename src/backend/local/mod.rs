@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::name::{MAX_PARTS, check_name, check_prefix, is_part};
 use super::{Backend, BackendError, Created, Listed, ObjectWriter};
-use crate::io::{DurableFile, start_write_back, sync_directory};
+use crate::io::{DurableFile, start_write_back};
 use directories::Directories;
 use open_files::OpenFiles;
 
@@ -121,10 +121,6 @@ impl LocalDirectory {
         DurableFile::create(&path).map_err(|error| self.io(name, "creating", error))
     }
 
-    fn finish(&self, name: &str, file: DurableFile) -> Result<Created, BackendError> {
-        finish(&self.location, name, file, &self.directories.above(name))
-    }
-
     /// Adds the objects below `directory` (of the name `prefix`) to `found`, in any order.
     fn list_below(&self, directory: &Path, prefix: &str, depth: usize, found: &mut Vec<Listed>) -> Result<(), BackendError> {
         let entries = match fs::read_dir(directory) {
@@ -157,21 +153,18 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn finish(location: &str, name: &str, file: DurableFile, directory: &Path) -> Result<Created, BackendError> {
-    let io = |error| BackendError::from_io(location, name, "making durable", error);
-    if file.finish().map_err(io)? {
-        return Ok(Created::New);
+fn finish(location: &str, name: &str, file: DurableFile) -> Result<Created, BackendError> {
+    match file.finish() {
+        Ok(true) => Ok(Created::New),
+        Ok(false) => Ok(Created::Exists),
+        Err(error) => Err(BackendError::from_io(location, name, "making durable", error)),
     }
-    // Whoever made it may not have come as far as its own fsync, but the caller will build on what is there.
-    sync_directory(directory).map_err(io)?;
-    Ok(Created::Exists)
 }
 
 /// A file under way.
 struct LocalWriter {
     location: String,
     name: String,
-    directory: PathBuf,
     file: DurableFile,
     gathered: Vec<u8>,
     /// Bytes given to the kernel.
@@ -217,8 +210,8 @@ impl ObjectWriter for LocalWriter {
 
     fn finish(mut self: Box<Self>) -> Result<Created, BackendError> {
         self.write_gathered()?;
-        let Self { location, name, directory, file, .. } = *self;
-        finish(&location, &name, file, &directory)
+        let Self { location, name, file, .. } = *self;
+        finish(&location, &name, file)
     }
 }
 
@@ -230,7 +223,7 @@ impl Backend for LocalDirectory {
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, BackendError> {
         let mut file = self.start(name)?;
         file.file().write_all(bytes).map_err(|error| self.io(name, "writing", error))?;
-        self.finish(name, file)
+        finish(&self.location, name, file)
     }
 
     fn writer(&self, name: &str) -> Result<Box<dyn ObjectWriter>, BackendError> {
@@ -238,7 +231,6 @@ impl Backend for LocalDirectory {
         Ok(Box::new(LocalWriter {
             location: self.location.clone(),
             name: name.to_owned(),
-            directory: self.directories.above(name),
             file,
             gathered: Vec::new(),
             written_bytes: 0,

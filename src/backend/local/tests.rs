@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::io::{FailingSync, fail_fsync};
 
 fn store() -> (tempfile::TempDir, LocalDirectory) {
     let directory = tempfile::tempdir().unwrap();
@@ -128,4 +129,42 @@ fn a_file_written_in_many_pieces_is_whole() {
     }
     assert_eq!(writer.finish().unwrap(), Created::New);
     assert!(store.get("packs/large").unwrap() == expected);
+}
+
+/// What a store says of a thread's attempt to make an object while no fsync works.
+fn create_without_fsync(store: &LocalDirectory, name: &str) -> String {
+    std::thread::scope(|scope| {
+        let work = || {
+            fail_fsync(FailingSync::All).unwrap();
+            store.create(name, b"1").unwrap_err().to_string()
+        };
+        scope.spawn(work).join().unwrap()
+    })
+}
+
+/// Red when the name of a directory that was made on demand, or found, is not made durable.
+#[test]
+fn the_name_of_a_directory_is_durable_before_an_object_is_put_into_it() {
+    let (directory, store) = store();
+    let made = create_without_fsync(&store, "made/a");
+    assert!(made.contains("making the directory of"), "{made}");
+    fs::create_dir(directory.path().join("above/vault/found")).unwrap();
+    let found = create_without_fsync(&store, "found/a");
+    assert!(found.contains("making the directory of"), "{found}");
+    assert_eq!(store.create("found/a", b"1").unwrap(), Created::New);
+    let known = create_without_fsync(&store, "found/b");
+    assert!(known.contains("making durable"), "{known}");
+    assert_eq!(store.list("").unwrap().len(), 1);
+}
+
+#[test]
+fn sync_names_syncs() {
+    let (_directory, store) = store();
+    assert_eq!(store.create("a", b"1").unwrap(), Created::New);
+    let work = || {
+        fail_fsync(FailingSync::All).unwrap();
+        store.sync_names("").unwrap_err().to_string()
+    };
+    let failed = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+    assert!(failed.contains("making durable the names in"), "{failed}");
 }
