@@ -2,7 +2,7 @@
 //!
 //! Steps: a temporary file with a random suffix in the same directory; write; fsync; hard-link to the final name (which, unlike a rename,
 //! never replaces what is there); fsync the directory; unlink the temporary name. A crash leaves at worst the temporary file,
-//! whose name starts with [`TEMPORARY_PREFIX`].
+//! whose name starts with [`TEMPORARY_PREFIX`]. A file that may change is renamed over the old one instead of linked.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -59,6 +59,16 @@ impl DurableFile {
         }
         Ok(linked)
     }
+
+    /// Makes the file durable and visible under its final name, in place of what has that name.
+    fn replace(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, &self.target)?;
+        if let Some(directory) = self.target.parent() {
+            sync_directory(directory)?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for DurableFile {
@@ -66,6 +76,17 @@ impl Drop for DurableFile {
         // Nothing can be done about a failure here: the leftover's name says what it is, and collection removes it.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Puts a file with exactly `bytes` at `target`, in place of what is there: a reader sees the old file or the new one, and after a loss of
+/// power one of them is there. For files of this computer that change; objects of a vault are never replaced.
+///
+/// # Errors
+/// What the system says. After an error the old file or the new one is there, whole.
+pub fn replace_durable(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = DurableFile::create(target)?;
+    file.file().write_all(bytes)?;
+    file.replace()
 }
 
 /// Creates `target` with exactly `bytes`, durable when this returns. `Ok(false)`: the name was taken.
@@ -112,6 +133,17 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_file_is_the_new_one() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("seen");
+        replace_durable(&target, b"a long first text")?;
+        replace_durable(&target, b"second")?;
+        assert_eq!(fs::read(&target)?, b"second");
+        assert_eq!(names(directory.path())?, ["seen"]);
+        Ok(())
+    }
+
+    #[test]
     fn an_abandoned_file_leaves_nothing() -> io::Result<()> {
         let directory = tempfile::tempdir()?;
         let mut file = DurableFile::create(&directory.path().join("object"))?;
@@ -124,11 +156,16 @@ mod tests {
 
     /// Finishes `target` while some calls of fsync fail; the error's code.
     fn finish_with(target: &Path, which: fn(std::os::fd::RawFd) -> FailingSync) -> Option<i32> {
+        end_with(target, which, |file| file.finish().map(drop))
+    }
+
+    /// Ends a file in some way while some calls of fsync fail; the error's code.
+    fn end_with(target: &Path, which: fn(std::os::fd::RawFd) -> FailingSync, end: fn(DurableFile) -> io::Result<()>) -> Option<i32> {
         let work = || {
             let mut file = DurableFile::create(target)?;
             file.file().write_all(b"bytes")?;
             fail_fsync(which(file.file().as_raw_fd()))?;
-            file.finish()
+            end(file)
         };
         let finished = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
         finished.unwrap_err().raw_os_error()
@@ -149,6 +186,19 @@ mod tests {
         let directory = tempfile::tempdir()?;
         assert_eq!(finish_with(&directory.path().join("object"), FailingSync::OfAllBut), Some(libc::EIO));
         assert_eq!(names(directory.path())?, ["object"]);
+        Ok(())
+    }
+
+    /// Red when a replacement leaves out either fsync, or does them out of order.
+    #[test]
+    fn a_replacement_is_synced_before_and_after_the_rename() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("seen");
+        fs::write(&target, "old")?;
+        assert_eq!(end_with(&target, FailingSync::Of, DurableFile::replace), Some(libc::EIO));
+        assert_eq!(fs::read(&target)?, b"old", "the old file was replaced by one that is not durable");
+        assert_eq!(end_with(&target, FailingSync::OfAllBut, DurableFile::replace), Some(libc::EIO));
+        assert_eq!(fs::read(&target)?, b"bytes");
         Ok(())
     }
 

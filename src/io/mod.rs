@@ -8,7 +8,7 @@ mod file;
 mod memory;
 mod sys;
 
-pub use durable::{DurableFile, create_durable, sync_directory};
+pub use durable::{DurableFile, create_durable, replace_durable, sync_directory};
 pub use file::FileAt;
 pub use memory::MemoryAt;
 #[cfg(test)]
