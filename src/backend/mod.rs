@@ -4,13 +4,21 @@
 //! ever overwritten. Names are relative paths of plain ASCII (`packs/0f/0f3c...`). This room knows nothing of what objects hold.
 
 mod error;
+mod faulty;
 mod local;
 mod memory;
 mod name;
+mod operation;
+mod recording;
+mod retry;
 
 pub use error::BackendError;
+pub use faulty::{Fault, Faulty};
 pub use local::LocalDirectory;
 pub use memory::MemoryBackend;
+pub use operation::Operation;
+pub use recording::{Recorded, Recording};
+pub use retry::{Retry, RetryPolicy};
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -54,7 +62,8 @@ pub trait Backend: Send + Sync {
     /// Where it is, for messages: a path or a URL, without secrets.
     fn location(&self) -> String;
 
-    /// Creates an object if its name is free.
+    /// Creates an object if its name is free. Stores that try again after lost answers cannot tell two writers of the same bytes
+    /// under one name apart: who must know that it was first puts an id drawn at random into the bytes.
     ///
     /// # Errors
     /// [`BackendError`]; after an unclear failure the caller looks before it tries again.
@@ -72,7 +81,7 @@ pub trait Backend: Send + Sync {
     /// [`BackendError::NotFound`] and others.
     fn get(&self, name: &str) -> Result<Vec<u8>, BackendError>;
 
-    /// A part of an object, exactly as long as asked.
+    /// A part of an object, exactly as long as asked; a range that ends before it starts is empty.
     ///
     /// # Errors
     /// [`BackendError::NotFound`]; [`BackendError::Truncated`] where the object ends before the range; others.
