@@ -1,9 +1,10 @@
 //! Cairn keeps incremental images of machines' disks in a deduplicating vault and gives back any recovery point.
 //!
-//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`format`], [`backend`], [`source`]. `docs/architecture.md` has
+//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`format`], [`crypt`], [`backend`], [`source`]. `docs/architecture.md` has
 //! one picture of the whole; `tests/tidy.rs` holds the imports against its table.
 
 pub mod backend;
+pub mod crypt;
 pub mod format;
 pub mod io;
 pub mod monitor;

@@ -1,7 +1,10 @@
-//! The small objects by which writers and collectors work side by side.
+//! The small objects by which writers and collectors work side by side: the bodies of their envelopes.
 
 use jiff::Timestamp;
 
+use super::FormatError;
+use super::bytes::{Reader, Writer};
+use super::envelope::ObjectKind;
 use crate::units::{Address, LeaseId, PackId, PointId};
 
 /// `leases/<id>/<n>`: the highest number counts; a rising number shows that its holder lives.
@@ -74,4 +77,197 @@ pub struct Damaged {
     pub slots: Vec<(Address, u32)>,
     /// When they were found.
     pub time: Timestamp,
+}
+
+impl Lease {
+    /// The lease as a body of [`ObjectKind::Lease`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(self.lease.as_bytes());
+        writer.u64(self.number);
+        writer.u64(self.collection);
+        writer.count(self.base_points.len());
+        for point in &self.base_points {
+            writer.raw(point.as_bytes());
+        }
+        writer.text(&self.holder);
+        writer.time(self.time);
+        writer.into_bytes()
+    }
+
+    /// The lease from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::Lease.words(), body);
+        let lease = LeaseId(reader.array()?);
+        let (number, collection) = (reader.u64()?, reader.u64()?);
+        let base_points = reader.list(16, |reader| reader.array().map(PointId))?;
+        let holder = reader.text()?;
+        let time = reader.time()?;
+        reader.finish()?;
+        Ok(Self { lease, number, collection, base_points, holder, time })
+    }
+}
+
+impl Collection {
+    /// The record as a body of [`ObjectKind::Collection`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u64(self.number);
+        writer.raw(self.lease.as_bytes());
+        writer.time(self.time);
+        writer.into_bytes()
+    }
+
+    /// The record from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::Collection.words(), body);
+        let number = reader.u64()?;
+        let lease = LeaseId(reader.array()?);
+        let time = reader.time()?;
+        reader.finish()?;
+        Ok(Self { number, lease, time })
+    }
+}
+
+impl Condemned {
+    /// The list as a body of [`ObjectKind::Condemned`].
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] where packs are not ascending.
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        if !self.packs.is_sorted_by(|pack, next| pack < next) {
+            return Err(FormatError::invalid(ObjectKind::Condemned.words(), "its packs are not in ascending order"));
+        }
+        let mut writer = Writer::new();
+        writer.u64(self.collection);
+        writer.count(self.packs.len());
+        for pack in &self.packs {
+            writer.raw(pack.as_bytes());
+        }
+        Ok(writer.into_bytes())
+    }
+
+    /// The list from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::Condemned.words(), body);
+        let collection = reader.u64()?;
+        let packs = reader.list(16, |reader| reader.array().map(PackId))?;
+        let ascending = packs.is_sorted_by(|pack, next| pack < next);
+        reader.require(ascending, "packs in ascending order", "others")?;
+        reader.finish()?;
+        Ok(Self { collection, packs })
+    }
+}
+
+/// Whether ranges of slots, each a first slot and a count in one space, are ascending, not empty, and do not overlap.
+fn in_order<K: Ord>(ranges: impl IntoIterator<Item = (K, u32, u32)>) -> bool {
+    let mut last: Option<(K, u32)> = None;
+    for (space, slot, count) in ranges {
+        let Some(end) = slot.checked_add(count) else { return false };
+        let behind = last.is_some_and(|(last_space, last_end)| (&space, slot) < (&last_space, last_end));
+        if count == 0 || behind {
+            return false;
+        }
+        last = Some((space, end));
+    }
+    true
+}
+
+impl Moved {
+    fn is_legal(&self) -> bool {
+        in_order(self.ranges.iter().map(|range| ((), range.birth_slot, range.count)))
+            && self.ranges.iter().all(|range| range.slot.checked_add(range.count).is_some())
+    }
+
+    /// The list as a body of [`ObjectKind::Moved`].
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] where ranges are empty, overlap or are not ascending.
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        if !self.is_legal() {
+            return Err(FormatError::invalid(ObjectKind::Moved.words(), "its ranges are empty, overlap or are not in order"));
+        }
+        let mut writer = Writer::new();
+        writer.raw(self.pack.as_bytes());
+        writer.u64(self.number);
+        writer.count(self.ranges.len());
+        for range in &self.ranges {
+            writer.u32(range.birth_slot);
+            writer.u32(range.count);
+            writer.raw(range.pack.as_bytes());
+            writer.u32(range.slot);
+        }
+        Ok(writer.into_bytes())
+    }
+
+    /// The list from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::Moved.words(), body);
+        let pack = PackId(reader.array()?);
+        let number = reader.u64()?;
+        let ranges = reader.list(28, |reader| {
+            let (birth_slot, count) = (reader.u32()?, reader.u32()?);
+            Ok(MovedRange { birth_slot, count, pack: PackId(reader.array()?), slot: reader.u32()? })
+        })?;
+        let moved = Self { pack, number, ranges };
+        reader.require(moved.is_legal(), "ranges in ascending order", "others")?;
+        reader.finish()?;
+        Ok(moved)
+    }
+}
+
+impl Damaged {
+    fn is_legal(&self) -> bool {
+        in_order(self.slots.iter().map(|(address, count)| (address.pack, address.slot, *count)))
+    }
+
+    /// The list as a body of [`ObjectKind::Damaged`].
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] where ranges are empty, overlap or are not ascending.
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        if !self.is_legal() {
+            return Err(FormatError::invalid(ObjectKind::Damaged.words(), "its ranges are empty, overlap or are not in order"));
+        }
+        let mut writer = Writer::new();
+        writer.u64(self.number);
+        writer.count(self.slots.len());
+        for (address, count) in &self.slots {
+            writer.raw(address.pack.as_bytes());
+            writer.u32(address.slot);
+            writer.u32(*count);
+        }
+        writer.time(self.time);
+        Ok(writer.into_bytes())
+    }
+
+    /// The list from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::Damaged.words(), body);
+        let number = reader.u64()?;
+        let slots = reader.list(24, |reader| {
+            let address = Address { pack: PackId(reader.array()?), slot: reader.u32()? };
+            Ok((address, reader.u32()?))
+        })?;
+        let time = reader.time()?;
+        let damaged = Self { number, slots, time };
+        reader.require(damaged.is_legal(), "ranges in ascending order", "others")?;
+        reader.finish()?;
+        Ok(damaged)
+    }
 }

@@ -3,8 +3,18 @@
 //! `FORMAT.md` beside this file is the byte-exact text; nothing else repeats it. Decoding parses into the types here only after
 //! every number was checked; an unknown incompatible feature bit refuses, an unknown compatible one passes.
 
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
+
+mod bytes;
 pub mod control;
+pub mod envelope;
+mod error;
+mod manifest;
 pub mod map;
+pub mod names;
 pub mod pack;
 pub mod point;
+mod trailer;
 pub mod vault;
+
+pub use error::FormatError;

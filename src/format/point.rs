@@ -1,9 +1,15 @@
-//! Recovery points: manifest, verdict, state records.
+//! Recovery points: manifest, verdict, state records. The manifest's bytes are in `manifest.rs`.
 
 use jiff::Timestamp;
 
+use super::FormatError;
+use super::bytes::{Reader, Writer};
+use super::envelope::ObjectKind;
 use super::map::Child;
 use crate::units::{ContentId, Grid, LeaseId, MachineName, PointId};
+
+/// Most bytes of a file kept with a point.
+pub const MAX_CONFIG_BYTES: usize = 1024 * 1024;
 
 /// How far the machine's own view of its data was at rest when the disks were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,4 +165,67 @@ pub struct PointState {
     pub deleted: Option<Timestamp>,
     /// When this record was made.
     pub time: Timestamp,
+}
+
+impl Verdict {
+    /// The verdict as a body of [`ObjectKind::Verdict`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(self.point.as_bytes());
+        writer.u8(match self.decision {
+            Decision::Published => 1,
+            Decision::Revoked => 2,
+        });
+        writer.raw(self.lease.as_bytes());
+        writer.time(self.time);
+        writer.into_bytes()
+    }
+
+    /// The verdict from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::Verdict.words(), body);
+        let point = PointId(reader.array()?);
+        let decision = match reader.u8()? {
+            1 => Decision::Published,
+            2 => Decision::Revoked,
+            other => return Err(reader.corrupt("decision 1 or 2", other)),
+        };
+        let lease = LeaseId(reader.array()?);
+        let time = reader.time()?;
+        reader.finish()?;
+        Ok(Self { point, decision, lease, time })
+    }
+}
+
+impl PointState {
+    /// The record as a body of [`ObjectKind::State`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(self.point.as_bytes());
+        writer.flag(self.pinned);
+        writer.texts(&self.tags);
+        writer.option(self.retain_until, Writer::time);
+        writer.option(self.deleted, Writer::time);
+        writer.time(self.time);
+        writer.into_bytes()
+    }
+
+    /// The record from such a body.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`].
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(ObjectKind::State.words(), body);
+        let point = PointId(reader.array()?);
+        let pinned = reader.flag()?;
+        let tags = reader.texts()?;
+        let retain_until = reader.option(Reader::time)?;
+        let deleted = reader.option(Reader::time)?;
+        let time = reader.time()?;
+        reader.finish()?;
+        Ok(Self { point, pinned, tags, retain_until, deleted, time })
+    }
 }
