@@ -6,10 +6,13 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
 mod error;
+mod hints;
 mod host;
 mod partition;
 mod raw;
 mod spec;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +20,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use error::SourceError;
+pub use hints::{EntryFault, HintBase, HintError, Hints, MAX_HINT_BYTES, parse_hints};
 pub use partition::detect_grid_offset;
 pub use spec::{Format, FormatError, SourceSpec};
 
