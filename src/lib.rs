@@ -8,5 +8,7 @@ pub mod crypt;
 pub mod format;
 pub mod io;
 pub mod monitor;
+pub mod scan;
 pub mod source;
+pub mod store;
 pub mod units;

@@ -14,6 +14,7 @@ pub mod map;
 pub mod names;
 pub mod pack;
 pub mod point;
+pub mod segment;
 mod trailer;
 pub mod vault;
 

@@ -1,0 +1,96 @@
+//! What the vault has, as workers ask it during a scan: index, then the pack's own fingerprints.
+//!
+//! A hit counts only if its pack was listed under this writer's lease, is not condemned, its slot is not known to be damaged, and the
+//! pack's own fingerprint table agrees. So a damaged index can miss a duplicate, which is legal, but never name a wrong block.
+//! Moved files are found by comparing memory: after a hit, the next block is first compared with the next slot.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::index::Index;
+use super::pack::PackReader;
+use crate::scan::{BlockState, Dedup};
+use crate::units::{Address, Fingerprint, PackId};
+
+/// Slots that may not be referred to: first slot and count, by pack.
+pub(crate) type DamagedSlots = HashMap<PackId, Vec<(u32, u32)>>;
+
+/// The vault's blocks as one job may refer to them.
+pub struct Known {
+    packs: Arc<PackReader>,
+    index: RwLock<Index>,
+    damaged: DamagedSlots,
+    /// Packs whose fingerprints could not be read: their blocks are stored again.
+    unreadable: RwLock<HashSet<PackId>>,
+}
+
+/// Where the last hit was: its pack's table and the slot after it.
+struct Cursor {
+    pack: PackId,
+    table: Arc<Vec<Fingerprint>>,
+    next: usize,
+}
+
+impl Known {
+    pub(crate) fn new(packs: Arc<PackReader>, index: Index, damaged: DamagedSlots) -> Self {
+        Self { packs, index: RwLock::new(index), damaged, unreadable: RwLock::default() }
+    }
+
+    /// Looks into another index from now on: segments were added.
+    pub(crate) fn replace_index(&self, index: Index) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+    }
+
+    /// Packs whose fingerprint tables could not be read; `cairn verify` says what is wrong with them.
+    pub fn unreadable(&self) -> Vec<PackId> {
+        let mut packs: Vec<PackId> = self.unreadable.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        packs.sort_unstable();
+        packs
+    }
+
+    fn is_damaged(&self, address: &Address) -> bool {
+        let ranges = self.damaged.get(&address.pack).map(Vec::as_slice).unwrap_or_default();
+        ranges.iter().any(|&(first, count)| (first..first.saturating_add(count)).contains(&address.slot))
+    }
+
+    fn table(&self, pack: PackId) -> Option<Arc<Vec<Fingerprint>>> {
+        if self.unreadable.read().unwrap_or_else(PoisonError::into_inner).contains(&pack) {
+            return None;
+        }
+        match self.packs.fingerprints(pack) {
+            Ok(table) => Some(table),
+            Err(_) => {
+                self.unreadable.write().unwrap_or_else(PoisonError::into_inner).insert(pack);
+                None
+            }
+        }
+    }
+
+    /// Confirms a candidate with the pack's own table.
+    fn confirm(&self, candidate: Address, fingerprint: &Fingerprint) -> Option<Cursor> {
+        let table = self.table(candidate.pack)?;
+        let slot = candidate.slot as usize;
+        (table.get(slot) == Some(fingerprint)).then_some(Cursor { pack: candidate.pack, table, next: slot + 1 })
+    }
+}
+
+impl Dedup for Known {
+    fn find(&self, blocks: &mut [BlockState]) {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut cursor: Option<Cursor> = None;
+        for state in blocks {
+            let BlockState::New(fingerprint) = state else { continue };
+            let follows = cursor.as_ref().is_some_and(|at| at.table.get(at.next) == Some(fingerprint));
+            match cursor.as_mut() {
+                Some(at) if follows => at.next += 1,
+                _ => cursor = index.find(fingerprint).find_map(|candidate| self.confirm(candidate, fingerprint)).or(cursor),
+            }
+            let hit = cursor.as_ref().map(|at| Address { pack: at.pack, slot: at.next as u32 - 1 });
+            let Some(address) = hit else { continue };
+            let confirmed = cursor.as_ref().is_some_and(|at| at.table.get(at.next - 1) == Some(fingerprint));
+            if confirmed && !self.is_damaged(&address) {
+                *state = BlockState::Stored(address);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One frame: compress, seal, checksum; and back.
+
+use std::cell::RefCell;
+
+use crate::crypt::{FrameSealer, PackOpener};
+use crate::format::pack::{Codec, FrameEntry};
+use crate::store::StoreError;
+use crate::units::PackId;
+
+thread_local! {
+    /// A compressor for each thread: its tables take longer to make than a frame takes to compress.
+    static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// A frame as it is stored.
+#[derive(Debug)]
+pub(crate) struct StoredFrame {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) raw_bytes: u32,
+    pub(crate) codec: Codec,
+    pub(crate) crc32: u32,
+}
+
+/// Compresses (where that saves at least a 32nd), seals and checksums a frame.
+pub(crate) fn store(raw: &[u8], level: i32, sealer: FrameSealer) -> Result<StoredFrame, StoreError> {
+    let compressed = compress(raw, level).map_err(StoreError::Compression)?;
+    let (codec, mut bytes) =
+        if compressed.len() < raw.len() - raw.len() / 32 { (Codec::Zstd, compressed) } else { (Codec::Stored, raw.to_vec()) };
+    sealer.seal(&mut bytes)?;
+    let crc32 = crc32fast::hash(&bytes);
+    Ok(StoredFrame { bytes, raw_bytes: raw.len() as u32, codec, crc32 })
+}
+
+/// Compresses at a level with this thread's compressor.
+fn compress(raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let reusable = slot.take_if(|(made_for, _)| *made_for == level);
+        let mut compressor = match reusable {
+            Some((_, compressor)) => compressor,
+            None => zstd::bulk::Compressor::new(level)?,
+        };
+        let compressed = compressor.compress(raw);
+        *slot = Some((level, compressor));
+        compressed
+    })
+}
+
+/// Checks, opens and decompresses the stored bytes of a frame.
+pub(crate) fn load(pack: PackId, number: u32, entry: &FrameEntry, mut bytes: Vec<u8>, opener: &PackOpener) -> Result<Vec<u8>, StoreError> {
+    let damaged = |reason: String| StoreError::Frame { pack, frame: number, reason };
+    let crc32 = crc32fast::hash(&bytes);
+    if crc32 != entry.crc32 {
+        return Err(damaged(format!("its checksum is {crc32:08x}, expected {:08x}", entry.crc32)));
+    }
+    opener.open_frame(number, &mut bytes).map_err(|error| damaged(error.to_string()))?;
+    let raw_bytes = entry.raw_bytes as usize;
+    let raw = match entry.codec {
+        Codec::Stored => bytes,
+        Codec::Zstd => decompress(&bytes, raw_bytes).map_err(|error| damaged(format!("it does not decompress: {error}")))?,
+    };
+    if raw.len() != raw_bytes {
+        return Err(damaged(format!("it has {} bytes, expected {raw_bytes}", raw.len())));
+    }
+    Ok(raw)
+}
+
+fn decompress(bytes: &[u8], raw_bytes: usize) -> std::io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress(bytes, raw_bytes)
+    })
+}

@@ -1,0 +1,13 @@
+//! Packs: how blocks and map nodes get in, and how they are found and read again.
+
+mod frame;
+mod nodes;
+mod order;
+mod pipeline;
+mod reader;
+mod writer;
+
+pub(crate) use nodes::NodePacks;
+pub(crate) use pipeline::DataPipeline;
+pub use reader::{FramePlace, PackReader, Piece};
+pub use writer::WrittenPack;

@@ -1,0 +1,74 @@
+//! A pack under way: frames appended in order, then fingerprints, table and trailer.
+
+use super::frame::StoredFrame;
+use crate::backend::{Created, ObjectWriter};
+use crate::crypt::{PackSealer, random};
+use crate::format::names::ObjectName;
+use crate::format::pack::{FrameEntry, PackKind, Toc};
+use crate::store::{StoreError, Vault};
+use crate::units::{Fingerprint, PackId};
+
+/// A pack that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenPack {
+    /// Its id.
+    pub id: PackId,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// Draws a new pack id and its keys.
+pub(crate) fn new_sealer(vault: &Vault, kind: PackKind) -> Result<(PackId, PackSealer), StoreError> {
+    let id = PackId(random()?);
+    Ok((id, vault.keys().new_pack(id, kind)?))
+}
+
+/// Appends frames to a pack's object. Dropped before [`PackWriter::finish`] it leaves nothing.
+pub(crate) struct PackWriter {
+    id: PackId,
+    kind: PackKind,
+    object: Box<dyn ObjectWriter>,
+    frames: Vec<FrameEntry>,
+    offset_bytes: u64,
+    slots: u32,
+}
+
+impl PackWriter {
+    pub(crate) fn new(vault: &Vault, id: PackId, kind: PackKind) -> Result<Self, StoreError> {
+        let object = vault.backend().writer(&ObjectName::Pack(id).to_string())?;
+        Ok(Self { id, kind, object, frames: Vec::new(), offset_bytes: 0, slots: 0 })
+    }
+
+    /// Appends a frame that holds the next `slots` slots.
+    pub(crate) fn append(&mut self, frame: &StoredFrame, slots: u32) -> Result<(), StoreError> {
+        self.object.write(&frame.bytes)?;
+        let stored_bytes = frame.bytes.len() as u32;
+        self.frames.push(FrameEntry {
+            offset_bytes: self.offset_bytes,
+            stored_bytes,
+            raw_bytes: frame.raw_bytes,
+            codec: frame.codec,
+            crc32: frame.crc32,
+            first_slot: self.slots,
+        });
+        self.offset_bytes += u64::from(stored_bytes);
+        self.slots += slots;
+        Ok(())
+    }
+
+    /// Bytes of the frames so far.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        self.offset_bytes
+    }
+
+    /// Writes the tail and makes the pack visible and durable.
+    pub(crate) fn finish(mut self, sealer: PackSealer, fingerprints: &[Fingerprint]) -> Result<WrittenPack, StoreError> {
+        let toc = Toc { pack: self.id, kind: self.kind, frames: self.frames, slot_count: self.slots, births: Vec::new() };
+        let tail = sealer.finish(&toc, fingerprints)?;
+        self.object.write(&tail)?;
+        match self.object.finish()? {
+            Created::New => Ok(WrittenPack { id: self.id, size_bytes: self.offset_bytes + tail.len() as u64 }),
+            Created::Exists => Err(StoreError::Taken { name: ObjectName::Pack(self.id).to_string() }),
+        }
+    }
+}
