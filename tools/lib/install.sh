@@ -50,6 +50,16 @@ need() {
   done
 }
 
+# What cargo build needs: Rust itself, and a C compiler for zstd and the cryptography.
+need_rust() {
+  export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+  if ! command -v cargo >/dev/null 2>&1; then
+    echo "Rust is missing: install it with rustup (https://rustup.rs), then run this again" >&2
+    return 1
+  fi
+  need cc:gcc :libc6-dev
+}
+
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   need "$@"
 fi

@@ -1,5 +1,6 @@
 """Real files of this machine as content: which there are, and a seeded choice of them."""
 
+import functools
 import os
 import re
 import stat
@@ -29,6 +30,12 @@ def _kind(path, mode):
 _PLAIN = re.compile(r"[A-Za-z0-9._+@:,=~^%#()\[\]{}!&*;$-]+").fullmatch
 
 
+@functools.cache
+def _listing(root, place):
+    """Looked at once: all images of a series come from one state of the machine, even if packages are being installed."""
+    return list(_walk(root, place))
+
+
 def _walk(root, place):
     is_root = os.geteuid() == 0
     for folder, folders, names in os.walk(root):
@@ -41,7 +48,8 @@ def _walk(root, place):
             except OSError:
                 continue
             if stat.S_ISREG(info.st_mode) and info.st_size > 0 and _PLAIN(name) and (is_root or os.access(path, os.R_OK)):
-                yield path, name, f"{target}/{name}", info
+                mode = stat.S_IMODE(info.st_mode)
+                yield path, name, f"{target}/{name}", info.st_size, mode, _kind(path, mode)
 
 
 def candidates(largest, enough):
@@ -54,13 +62,12 @@ def candidates(largest, enough):
     for root, place in _roots():
         if total >= enough:
             return
-        for path, name, target, info in _walk(root, place):
-            twin = (name, info.st_size)
-            if info.st_size > largest or twin in seen:
+        for path, name, target, size, mode, kind in _listing(root, place):
+            if size > largest or (name, size) in seen:
                 continue
-            seen.add(twin)
-            total += info.st_size
-            yield path, target, info.st_size, stat.S_IMODE(info.st_mode), _kind(path, info.st_mode)
+            seen.add((name, size))
+            total += size
+            yield path, target, size, mode, kind
 
 
 def choose(seed, size, without=()):
