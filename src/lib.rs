@@ -1,6 +1,6 @@
 //! Cairn keeps incremental images of machines' disks in a deduplicating vault and gives back any recovery point.
 //!
-//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`format`], [`crypt`], [`backend`], [`source`]. `docs/architecture.md` has
+//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`mod@format`], [`crypt`], [`backend`], [`source`]. `docs/architecture.md` has
 //! one picture of the whole; `tests/tidy.rs` holds the imports against its table.
 
 pub mod backend;
