@@ -1,6 +1,13 @@
-//! Disk maps: leaves of chunk entries, inner nodes of child references.
+//! Disk maps: leaves of chunk entries, inner nodes of child references; their shape, and the hashes of what a restore gives.
+//!
+//! The bytes of nodes are in `node.rs`.
 
-use crate::units::{Address, ChunkHash, ContentId, NodeId, PackId};
+use crate::units::{Address, ChunkHash, ContentId, Grid, LEAF_CHUNKS, NODE_CHILDREN, NodeId, PackId};
+
+/// The content of a subtree that restores to zeros, of whatever size: nothing is there.
+pub const ABSENT: ContentId = ContentId([0; ContentId::LEN]);
+/// Highest level of an inner node.
+pub const MAX_LEVEL: u8 = 7;
 
 /// Consecutive blocks of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,18 @@ impl ChunkEntry {
             Self::Data { hash, .. } => Some(hash),
             Self::Hole | Self::Zero | Self::Free => None,
         }
+    }
+
+    /// The packs that its runs name, each as often as it is named.
+    pub fn packs(&self) -> impl Iterator<Item = &PackId> {
+        let runs = match self {
+            Self::Data { runs, .. } => runs.as_slice(),
+            Self::Hole | Self::Zero | Self::Free => &[],
+        };
+        runs.iter().filter_map(|run| match run {
+            Run::Zero { .. } => None,
+            Run::Blocks { address, .. } => Some(&address.pack),
+        })
     }
 }
 
@@ -125,4 +144,86 @@ pub enum Node {
         /// Ascending by disk offset.
         children: Vec<Child>,
     },
+}
+
+impl Child {
+    /// What the subtree's content is, in any vault.
+    pub fn content(&self) -> ContentId {
+        match self {
+            Self::Hole | Self::Zero | Self::Free => ABSENT,
+            Self::Node(node) => node.content,
+        }
+    }
+
+    /// Packs that it may name, its own among them.
+    pub fn packs(&self) -> PackSummary {
+        match self {
+            Self::Hole | Self::Zero | Self::Free => PackSummary::default(),
+            Self::Node(node) => node.packs,
+        }
+    }
+}
+
+impl Node {
+    /// What the content of the subtree below is, in any vault.
+    pub fn content(&self) -> ContentId {
+        match self {
+            Self::Leaf(entries) => leaf_content(entries),
+            Self::Inner { level, children } => {
+                let contents: Vec<_> = children.iter().map(Child::content).collect();
+                inner_content(*level, &contents)
+            }
+        }
+    }
+
+    /// Packs named by the node and below it; who refers to the node adds the pack that it is born in.
+    pub fn packs(&self) -> PackSummary {
+        let mut summary = PackSummary::default();
+        match self {
+            Self::Leaf(entries) => entries.iter().flat_map(ChunkEntry::packs).for_each(|pack| summary.insert(pack)),
+            Self::Inner { children, .. } => children.iter().for_each(|child| summary.merge(&child.packs())),
+        }
+        summary
+    }
+}
+
+/// Chunks that a subtree with a root of this level covers: 256 for a leaf, level 0. Past the numbers' end, all.
+pub fn subtree_chunks(level: u8) -> u64 {
+    let children = u64::try_from(NODE_CHILDREN).unwrap_or(u64::MAX);
+    let leaf = u64::try_from(LEAF_CHUNKS).unwrap_or(u64::MAX);
+    leaf.saturating_mul(children.saturating_pow(u32::from(level)))
+}
+
+/// The level of the root of a disk's map: the lowest of which one node covers the disk.
+pub fn root_level(chunk_count: u64) -> u8 {
+    (0..MAX_LEVEL).find(|&level| chunk_count <= subtree_chunks(level)).unwrap_or(MAX_LEVEL)
+}
+
+/// What the content of a leaf's chunks is: [`ABSENT`] where all restore to zeros.
+pub fn leaf_content(entries: &[ChunkEntry]) -> ContentId {
+    let hashes = entries.iter().map(|entry| entry.data_hash().map_or([0; 32], |hash| hash.0));
+    content("cairn v1 leaf content", &[], hashes)
+}
+
+/// What the content of an inner node's children is: [`ABSENT`] where all of theirs is.
+pub fn inner_content(level: u8, children: &[ContentId]) -> ContentId {
+    content("cairn v1 inner content", &[level], children.iter().map(|child| child.0))
+}
+
+/// What a disk's content is, from the content of its map's root.
+pub fn disk_content_id(grid: &Grid, root: ContentId) -> ContentId {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn v1 disk content");
+    hasher.update(&grid.size_bytes().to_le_bytes()).update(&grid.offset_bytes().to_le_bytes()).update(root.as_bytes());
+    ContentId(*hasher.finalize().as_bytes())
+}
+
+fn content(context: &str, prefix: &[u8], parts: impl Iterator<Item = [u8; 32]>) -> ContentId {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(prefix);
+    let mut absent = true;
+    for part in parts {
+        absent &= part == ABSENT.0;
+        hasher.update(&part);
+    }
+    if absent { ABSENT } else { ContentId(*hasher.finalize().as_bytes()) }
 }

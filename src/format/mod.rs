@@ -12,10 +12,15 @@ mod error;
 mod manifest;
 pub mod map;
 pub mod names;
+mod node;
 pub mod pack;
 pub mod point;
 pub mod segment;
 mod trailer;
 pub mod vault;
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "tests compute with numbers of their own")]
+mod tests;
 
 pub use error::FormatError;

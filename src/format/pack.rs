@@ -290,9 +290,17 @@ impl Toc {
         let toc = Self { pack: trailer.pack, kind: trailer.kind, frames, slot_count: position.slot, births };
         reader.require(!toc.frames.is_empty(), "at least one frame", 0)?;
         toc.check_births().map_err(|rule| reader.corrupt("legal births", rule))?;
-        reader.require(position.offset_bytes == trailer.frames_bytes, "frames as long as the trailer says", position.offset_bytes)?;
+        reader.require(
+            position.offset_bytes == trailer.frames_bytes,
+            "frames as long as the trailer says",
+            format!("{} bytes", position.offset_bytes),
+        )?;
         let expected = fingerprint_bytes(toc.kind, toc.slot_count, &key);
-        reader.require(expected == trailer.fingerprints.length_bytes, "a fingerprint for each slot", trailer.fingerprints.length_bytes)?;
+        reader.require(
+            expected == trailer.fingerprints.length_bytes,
+            "a fingerprint for each slot",
+            format!("{} bytes", trailer.fingerprints.length_bytes),
+        )?;
         reader.finish()?;
         Ok((toc, key))
     }
