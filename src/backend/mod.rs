@@ -6,18 +6,26 @@
 mod error;
 mod faulty;
 mod local;
+mod location;
 mod memory;
 mod name;
 mod operation;
+mod probe;
 mod recording;
+#[cfg(feature = "remote")]
+mod remote;
 mod retry;
 
 pub use error::BackendError;
 pub use faulty::{Fault, Faulty};
 pub use local::LocalDirectory;
+pub use location::{Bucket, Location, Service, open_location};
 pub use memory::MemoryBackend;
 pub use operation::Operation;
+pub use probe::probe_create_if_absent;
 pub use recording::{Recorded, Recording};
+#[cfg(feature = "remote")]
+pub use remote::{ObjectStoreBackend, RemoteOptions};
 pub use retry::{Retry, RetryPolicy};
 
 use std::ops::Range;
