@@ -166,12 +166,12 @@ impl Client {
             Ok(size_bytes) if range.end <= size_bytes => self.check_length(name, bytes, length),
             // Services answer a range that ends behind the object with less.
             Ok(size_bytes) => Err(self.truncated(name, size_bytes, range.end)),
-            // And one that starts there with an error.
-            Err(error @ BackendError::Unsupported { .. }) => match self.size_bytes(path, name)? {
+            Err(error @ (BackendError::NotFound { .. } | BackendError::Denied { .. })) => Err(error),
+            // And one that starts there with errors of many kinds.
+            Err(error) => match self.size_bytes(path, name)? {
                 Some(size_bytes) if size_bytes < range.end => Err(self.truncated(name, size_bytes, range.end)),
                 _ => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
 
