@@ -122,16 +122,10 @@ struct FiemapExtent {
     reserved: [u32; 3],
 }
 
-/// The extents of a file, ascending, flushed first.
-///
-/// # Errors
-/// `EOPNOTSUPP` where the filesystem has no `FIEMAP`; else what the system says.
-pub fn file_extents(file: &File) -> io::Result<Vec<FileExtent>> {
+/// The extents of a file, ascending, flushed first; asked for in batches, so that a file of many extents needs little memory.
+pub fn file_extents(file: &File) -> FileExtents<'_> {
     const NONE: FiemapExtent = FiemapExtent { logical: 0, physical: 0, length: 0, reserved64: [0; 2], flags: 0, reserved: [0; 3] };
-    const LAST: u32 = 1;
-    let mut found = Vec::new();
-    let mut start = 0_u64;
-    let mut map = Box::new(Fiemap {
+    let map = Fiemap {
         start: 0,
         length: 0,
         flags: FIEMAP_FLAG_SYNC,
@@ -139,28 +133,60 @@ pub fn file_extents(file: &File) -> io::Result<Vec<FileExtent>> {
         extent_count: FIEMAP_BATCH as u32,
         reserved: 0,
         extents: [NONE; FIEMAP_BATCH],
-    });
-    loop {
-        map.start = start;
-        map.length = u64::MAX - start;
-        map.mapped_extents = 0;
+    };
+    FileExtents { file, map: Box::new(map), taken: 0, start: 0, last: false }
+}
+
+/// The extents of a file, as [`file_extents`] gives them.
+///
+/// An item is an error where the filesystem has no `FIEMAP` (`EOPNOTSUPP`) or fails; nothing comes after it.
+pub struct FileExtents<'a> {
+    file: &'a File,
+    map: Box<Fiemap>,
+    taken: usize,
+    start: u64,
+    last: bool,
+}
+
+impl FileExtents<'_> {
+    /// Asks for the extents from where the last batch ended.
+    fn refill(&mut self) -> io::Result<()> {
+        self.map.start = self.start;
+        self.map.length = u64::MAX - self.start;
+        self.map.mapped_extents = 0;
+        self.taken = 0;
         // SAFETY: the request reads and writes the fixed part and at most `extent_count` entries behind it, all of which lie in
         // `*map`, laid out as the kernel's header says; the descriptor is open.
-        let status = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut *map) };
-        if status != 0 {
-            return Err(io::Error::last_os_error());
+        let status = unsafe { libc::ioctl(self.file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut *self.map) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Iterator for FileExtents<'_> {
+    type Item = io::Result<FileExtent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const LAST: u32 = 1;
+        if self.last {
+            return None;
         }
-        let count = (map.mapped_extents as usize).min(FIEMAP_BATCH);
-        let mut last = count == 0;
-        for extent in &map.extents[..count] {
-            let end = extent.logical.saturating_add(extent.length);
-            found.push(FileExtent { logical: Extent::between(extent.logical, end), physical_bytes: extent.physical, flags: extent.flags });
-            last |= extent.flags & LAST != 0 || end <= start;
-            start = end;
+        if self.taken >= (self.map.mapped_extents as usize).min(FIEMAP_BATCH) {
+            if let Err(error) = self.refill() {
+                self.last = true;
+                return Some(Err(error));
+            }
+            if self.map.mapped_extents == 0 {
+                self.last = true;
+                return None;
+            }
         }
-        if last {
-            return Ok(found);
-        }
+        let extent = self.map.extents[self.taken];
+        let end = extent.logical.saturating_add(extent.length);
+        // An extent that leads no further would be asked for again for ever.
+        self.last = extent.flags & LAST != 0 || end <= self.start;
+        self.taken += 1;
+        self.start = end;
+        Some(Ok(FileExtent { logical: Extent::between(extent.logical, end), physical_bytes: extent.physical, flags: extent.flags }))
     }
 }
 
@@ -236,9 +262,12 @@ mod tests {
     fn extents_cover_what_was_written() -> io::Result<()> {
         let directory = tempfile::tempdir()?;
         let file = File::create_new(directory.path().join("file"))?;
-        file.write_all_at(&[1; 1 << 20], 1 << 20)?;
-        match file_extents(&file) {
-            Ok(extents) => assert_eq!(extents.iter().map(|extent| extent.logical.length()).sum::<u64>(), 1 << 20),
+        // More extents than one batch holds.
+        for block in 0..2 * FIEMAP_BATCH as u64 {
+            file.write_all_at(&[1; 4096], block * 8192)?;
+        }
+        match file_extents(&file).collect::<io::Result<Vec<_>>>() {
+            Ok(extents) => assert_eq!(extents.iter().map(|extent| extent.logical.length()).sum::<u64>(), 2 * 4096 * FIEMAP_BATCH as u64),
             Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP)),
         }
         Ok(())

@@ -20,7 +20,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use error::SourceError;
-pub use hints::{EntryFault, HintBase, HintError, Hints, MAX_HINT_BYTES, parse_hints};
+pub use hints::{EntryFault, HintBase, HintError, Hints, MAX_HINT_BYTES, clone_file, may_share_extents, parse_hints, reflink_hints};
 pub use partition::detect_grid_offset;
 pub use spec::{Format, FormatError, SourceSpec};
 

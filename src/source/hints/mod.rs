@@ -8,12 +8,14 @@ mod array;
 mod collect;
 mod error;
 mod neutral;
+mod reflink;
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "generated tests count in small numbers")]
 mod tests;
 mod thin;
 
 pub use error::{EntryFault, HintError};
+pub use reflink::{clone_file, may_share_extents, reflink_hints};
 
 use crate::units::ExtentSet;
 
