@@ -9,6 +9,7 @@ mod bytes;
 pub mod control;
 pub mod envelope;
 mod error;
+pub mod index;
 mod manifest;
 pub mod map;
 pub mod names;
