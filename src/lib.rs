@@ -1,12 +1,13 @@
 //! Cairn keeps incremental images of machines' disks in a deduplicating vault and gives back any recovery point.
 //!
-//! Rooms, each importing only rooms above it: [`units`], [`monitor`], [`io`], [`mod@format`], [`crypt`], [`backend`], [`source`]. `docs/architecture.md` has
-//! one picture of the whole; `tests/tidy.rs` holds the imports against its table.
+//! Rooms, each importing only rooms above it, in the order of their list in `docs/architecture.md`, which has one picture of the whole;
+//! `tests/tidy.rs` holds the imports against its table.
 
 pub mod backend;
 pub mod crypt;
 pub mod format;
 pub mod io;
+pub mod jobs;
 pub mod monitor;
 pub mod scan;
 pub mod source;

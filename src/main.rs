@@ -1,3 +1,7 @@
-//! The `cairn` command.
+//! The `cairn` command: what was typed, what it means, one call of the library, the result shown, an exit code.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -15,7 +15,7 @@ pub enum StoreError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// An object's bytes are not what they should be.
-    #[error("object '{name}' is damaged: {source}")]
+    #[error("object '{name}': {source}")]
     Damaged {
         /// The object.
         name: String,

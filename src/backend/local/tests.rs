@@ -1,5 +1,3 @@
-//! Local directories as stores: what is visible when, leftovers, links, refusals.
-
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -1,0 +1,98 @@
+//! What the global options mean.
+
+use std::path::PathBuf;
+
+use cairn::crypt::slot::Unlock;
+use cairn::jobs::JobError;
+use cairn::jobs::vault::FoundVault;
+use cairn::store::StoreError;
+
+use super::args::Globals;
+use super::fault::usage;
+use super::homes::Homes;
+use super::output::{Form, Output};
+use super::render::safe;
+use super::secret::{SecretArgs, SecretSource, UNLOCK};
+
+/// How often a person may type the passphrase.
+const PROMPT_TRIES: u32 = 3;
+
+/// Everything that a command needs besides its own options.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Where results and messages go.
+    pub(crate) output: Output,
+    vault: Option<String>,
+    secrets: SecretArgs,
+}
+
+impl Context {
+    /// Resolves the global options.
+    pub(crate) fn new(globals: Globals) -> Self {
+        let form = if globals.json { Form::Json } else { Form::Text };
+        let output = Output::new(form, globals.color, globals.quiet);
+        Self { output, vault: globals.vault, secrets: globals.secrets }
+    }
+
+    /// The vault's place as given, or the default one.
+    pub(crate) fn vault_location(&self) -> anyhow::Result<String> {
+        if let Some(location) = &self.vault {
+            return not_empty(location);
+        }
+        let path = Homes::from_environment().vault();
+        let path = path.ok_or_else(|| usage("no vault is named, and without HOME there is no default one; give --vault PATH"))?;
+        path.into_os_string().into_string().map_err(|_| usage("the home directory's path is not UTF-8; give --vault PATH"))
+    }
+
+    /// The same for a command that may name the place in an argument of its own.
+    pub(crate) fn vault_location_or(&self, argument: Option<&str>) -> anyhow::Result<String> {
+        let Some(argument) = argument else { return self.vault_location() };
+        let from_environment = std::env::var("CAIRN_VAULT").ok();
+        match &self.vault {
+            // The variable is only a default; an option that says something else is a mistake.
+            Some(option) if option != argument && Some(option) != from_environment.as_ref() => {
+                Err(usage(format!("two places are named: '{argument}' and --vault '{option}'; give one")))
+            }
+            _ => not_empty(argument),
+        }
+    }
+
+    /// The directory for what can be fetched or built again.
+    pub(crate) fn cache_directory(&self) -> anyhow::Result<PathBuf> {
+        Homes::from_environment().cache().ok_or_else(|| usage("there is no place for a cache; set HOME or XDG_CACHE_HOME"))
+    }
+
+    /// Where the secret that opens the vault comes from.
+    pub(crate) fn secret_source(&self) -> SecretSource {
+        SecretSource::resolve(&self.secrets, UNLOCK, |name| std::env::var_os(name))
+    }
+
+    /// The vault, not opened.
+    pub(crate) fn find_vault(&self) -> anyhow::Result<FoundVault> {
+        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?)
+    }
+
+    /// Does something that takes the vault's secret. A person may mistype it.
+    pub(crate) fn unlock<T>(&self, found: &FoundVault, mut open: impl FnMut(&Unlock) -> Result<T, JobError>) -> anyhow::Result<T> {
+        if !found.is_encrypted() {
+            return Ok(open(&Unlock::Nothing)?);
+        }
+        let source = self.secret_source();
+        let mut left = if source == SecretSource::Prompt { PROMPT_TRIES } else { 1 };
+        loop {
+            let unlock = source.fetch(&format!("Passphrase for {}", safe(&found.location())))?;
+            left -= 1;
+            match open(&unlock) {
+                Err(JobError::Store(StoreError::WrongKey { .. })) if left > 0 => self.output.warning("wrong passphrase, try again"),
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+fn not_empty(location: &str) -> anyhow::Result<String> {
+    if location.is_empty() {
+        return Err(usage("the vault's place is empty; give a path or a URL, or unset CAIRN_VAULT"));
+    }
+    Ok(location.to_owned())
+}

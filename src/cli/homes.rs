@@ -1,0 +1,62 @@
+//! Where things lie when nobody says where: the vault, and the cache of what can be fetched or built again.
+
+use std::path::{Path, PathBuf};
+
+/// The directories of whoever runs this.
+#[derive(Debug, Default)]
+pub(crate) struct Homes {
+    root: bool,
+    home: Option<PathBuf>,
+    data_home: Option<PathBuf>,
+    cache_home: Option<PathBuf>,
+}
+
+impl Homes {
+    /// As the environment says. A relative path in a variable counts as unset, as the XDG base directory specification has it.
+    pub(crate) fn from_environment() -> Self {
+        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            root: rustix::process::geteuid().is_root(),
+            home: variable("HOME"),
+            data_home: variable("XDG_DATA_HOME"),
+            cache_home: variable("XDG_CACHE_HOME"),
+        }
+    }
+
+    /// The vault where none is named: root's for the whole machine, anyone else's in their data directory.
+    pub(crate) fn vault(&self) -> Option<PathBuf> {
+        self.place("/var/lib/cairn/vault", self.data_home.as_deref(), ".local/share", "cairn/vault")
+    }
+
+    /// The cache.
+    pub(crate) fn cache(&self) -> Option<PathBuf> {
+        self.place("/var/cache/cairn", self.cache_home.as_deref(), ".cache", "cairn")
+    }
+
+    fn place(&self, of_root: &str, base: Option<&Path>, below_home: &str, name: &str) -> Option<PathBuf> {
+        if self.root {
+            return Some(PathBuf::from(of_root));
+        }
+        let base = base.map(Path::to_owned).or_else(|| self.home.as_ref().map(|home| home.join(below_home)))?;
+        Some(base.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_places_depend_on_who_asks() {
+        let root = Homes { root: true, home: Some("/root".into()), data_home: Some("/d".into()), cache_home: None };
+        assert_eq!(root.vault(), Some("/var/lib/cairn/vault".into()));
+        assert_eq!(root.cache(), Some("/var/cache/cairn".into()));
+        let user = Homes { home: Some("/home/a".into()), ..Homes::default() };
+        assert_eq!(user.vault(), Some("/home/a/.local/share/cairn/vault".into()));
+        assert_eq!(user.cache(), Some("/home/a/.cache/cairn".into()));
+        let moved = Homes { data_home: Some("/d".into()), cache_home: Some("/c".into()), ..user };
+        assert_eq!(moved.vault(), Some("/d/cairn/vault".into()));
+        assert_eq!(moved.cache(), Some("/c/cairn".into()));
+        assert_eq!(Homes::default().vault(), None);
+    }
+}

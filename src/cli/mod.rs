@@ -1,0 +1,78 @@
+//! The command line of Cairn. Thin: what was typed ([`args`]), what it means ([`context`]), one call of the library in each of
+//! [`commands`], the result rendered ([`render`], [`output`]), an exit code ([`exit`]).
+//!
+//! Nothing here knows a format, a key or a store; what a command does beyond showing belongs into the library's `jobs`.
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod fault;
+mod homes;
+mod json;
+mod output;
+mod render;
+mod secret;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use context::Context;
+use exit::Exit;
+use output::to_stderr;
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &arguments),
+    };
+    let context = Context::new(cli.globals);
+    let exit = match dispatch(&context, cli.command) {
+        Ok(exit) => exit,
+        Err(error) => fail(&context, &error),
+    };
+    exit.into()
+}
+
+fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Init(args) => commands::init::run(context, &args),
+        Command::Key(args) => commands::key::run(context, args),
+        Command::Completions(args) => commands::completions::run(context, &args),
+        Command::Man(args) => commands::man::run(context, &args),
+    }
+}
+
+/// Shows what clap has to say: help, the version, or what is wrong with the command line.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let hostile = |argument: &OsString| matches!(render::safe(&argument.to_string_lossy()), std::borrow::Cow::Owned(_));
+    if error.use_stderr() && arguments.iter().any(hostile) {
+        // clap repeats arguments as they are, and a script may have taken them from anywhere.
+        let text = error.render().to_string();
+        let lines: Vec<_> = text.lines().map(render::safe).collect();
+        to_stderr(&format!("{}\n", lines.join("\n")));
+    } else {
+        // A reader that went away is no failure.
+        let _ = error.print();
+    }
+    match error.exit_code() {
+        0 => Exit::Done.into(),
+        _ => Exit::Usage.into(),
+    }
+}
+
+fn fail(context: &Context, error: &anyhow::Error) -> Exit {
+    let exit = fault::exit(error);
+    let messages = fault::messages(error);
+    context.output.error(&messages);
+    if context.output.is_json() {
+        // The text on standard error has said it already; where standard output fails too, nothing is left to do.
+        let _ = context.output.result(&fault::ErrorDocument::new(&messages, exit), String::new);
+    }
+    exit
+}

@@ -1,0 +1,119 @@
+//! The two streams: results on standard output, everything else on standard error.
+//!
+//! A reader that goes away early (`cairn points | head`) is no failure: what is left is not written, and the exit code stays that
+//! of the work. Text passes through [`safe`] where it is built from parts, so nothing here escapes twice.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::render::{safe, safe_json};
+
+/// When text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For a person.
+    Text,
+    /// One JSON document, laid out for reading.
+    Json,
+}
+
+/// Where results, warnings and errors go.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    form: Form,
+    color: bool,
+    quiet: bool,
+}
+
+impl Output {
+    /// Resolves the colour by the terminal and the environment.
+    pub(crate) fn new(form: Form, color: ColorChoice, quiet: bool) -> Self {
+        let color = match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        Self { form, color, quiet }
+    }
+
+    /// Whether the result is a JSON document.
+    pub(crate) fn is_json(&self) -> bool {
+        self.form != Form::Text
+    }
+
+    /// Columns of the terminal that results go to; `None` where they go elsewhere.
+    pub(crate) fn width(&self) -> Option<u16> {
+        if !io::stdout().is_terminal() {
+            return None;
+        }
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0)
+    }
+
+    /// The result of a command: the document with `--json`, else the text, which ends in a line feed. A document of its own
+    /// type and a text made only when needed keep the two from drifting.
+    pub(crate) fn result<T: Serialize>(&self, document: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        match self.form {
+            Form::Text => self.text(&text()),
+            Form::Json => self.text(&format!("{}\n", safe_json(&serde_json::to_string_pretty(document)?))),
+        }
+    }
+
+    /// Text as it is, to standard output.
+    pub(crate) fn text(&self, text: &str) -> anyhow::Result<()> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Bytes as they are, to standard output.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(anyhow::Error::new(error).context("the result cannot be written to standard output")),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A remark for a person, to standard error; not with `--quiet`.
+    pub(crate) fn note(&self, message: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{}\n", safe(message)));
+        }
+    }
+
+    /// A warning, to standard error.
+    pub(crate) fn warning(&self, message: &str) {
+        to_stderr(&format!("{} {}\n", self.label("warning:", "1;33"), safe(message)));
+    }
+
+    /// An error and what caused it, to standard error.
+    pub(crate) fn error(&self, messages: &[String]) {
+        let Some((first, causes)) = messages.split_first() else { return };
+        let mut text = format!("{} {}\n", self.label("error:", "1;31"), safe(first));
+        for cause in causes {
+            text.push_str(&format!("  because: {}\n", safe(cause)));
+        }
+        to_stderr(&text);
+    }
+
+    fn label(&self, word: &str, style: &str) -> String {
+        if self.color { format!("\u{1b}[{style}m{word}\u{1b}[0m") } else { word.to_owned() }
+    }
+}
+
+/// Writes to standard error. Where even that fails there is nobody left to tell.
+pub(crate) fn to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,107 @@
+//! Tables and lists of details. Every cell is made harmless here, so that no caller can forget it.
+
+use comfy_table::{ContentArrangement, presets};
+
+use super::safe;
+
+/// Rows under a header line.
+#[derive(Debug)]
+pub(crate) struct Table {
+    table: comfy_table::Table,
+}
+
+/// Narrowest terminal that a table is fitted to.
+const MIN_WIDTH: u16 = 20;
+
+impl Table {
+    /// A table with these columns.
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(columns.iter().copied());
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        Self { table }
+    }
+
+    /// Adds a row, one cell a column.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.table.add_row(cells.iter().map(|cell| safe(cell)));
+    }
+
+    /// The lines, each with a line feed. With a width, cells that do not fit are wrapped; without (output to a file or a pipe)
+    /// each row is one line.
+    pub(crate) fn render(mut self, width: Option<u16>) -> String {
+        match width {
+            Some(width) => self.table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(MIN_WIDTH)),
+            None => self.table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        let mut text = self.table.trim_fmt();
+        text.push('\n');
+        text
+    }
+}
+
+/// "Name: value" lines with the values in one column.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    lines: Vec<(String, String)>,
+}
+
+impl Details {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, name: &str, value: impl AsRef<str>) -> &mut Self {
+        self.lines.push((safe(name).into_owned(), safe(value.as_ref()).into_owned()));
+        self
+    }
+
+    /// The lines, each with a line feed.
+    pub(crate) fn render(&self) -> String {
+        let width = self.lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) + 1;
+        let line = |(name, value): &(String, String)| format!("{:<width$}  {value}", format!("{name}:")).trim_end().to_owned() + "\n";
+        self.lines.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&["NAME", "SIZE", "NOTE"]);
+        table.row(["vda".into(), "1.0 GiB".into(), "a note that is rather long for a narrow terminal".into()]);
+        table.row(["evil\u{1b}[2J\nname".into(), "12 B".into(), String::new()]);
+        table
+    }
+
+    #[test]
+    fn a_row_is_one_line_where_there_is_no_terminal() {
+        let expected = "\
+NAME                 SIZE     NOTE
+vda                  1.0 GiB  a note that is rather long for a narrow terminal
+evil\\u{1b}[2J\\nname  12 B
+";
+        assert_eq!(table().render(None), expected);
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        for width in [40, 60, 80] {
+            let text = table().render(Some(width));
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn details_stand_in_one_column() {
+        let mut details = Details::new();
+        details.line("Vault", "/tmp/v").line("Id", "00\u{7}");
+        assert_eq!(details.render(), "Vault:  /tmp/v\nId:     00\\u{7}\n");
+    }
+}

@@ -1,0 +1,105 @@
+//! What can go wrong with a job: the rooms' own errors, and what only the use case can see.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::backend::BackendError;
+use crate::crypt::CryptError;
+use crate::format::FormatError;
+use crate::store::StoreError;
+use crate::units::KeySlotId;
+
+/// What a failure means to whoever started the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The vault has damage.
+    Damage,
+    /// Somebody asked for the end.
+    Cancelled,
+    /// Anything else.
+    Other,
+}
+
+/// A failed job.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The place where objects are kept failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Keys or sealed objects failed.
+    #[error(transparent)]
+    Crypt(#[from] CryptError),
+    /// The store of blocks failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not keep the one promise that several writers need.
+    #[error(
+        "{location} ignores create-if-absent: a second object took the place of the first under the same name, so two writers could \
+         destroy each other's backups; use another store, or make the vault with --single-writer and never write from two places at once"
+    )]
+    NoCreateIfAbsent {
+        /// The place.
+        location: String,
+    },
+    /// No key slot is called that.
+    #[error("no key slot has an id or label '{asked}'; `cairn key list` shows them")]
+    NoSuchSlot {
+        /// What was asked for.
+        asked: String,
+    },
+    /// More than one key slot is called that.
+    #[error("'{asked}' names {count} key slots; give more of the id, as `cairn key list` shows it")]
+    ManySlots {
+        /// What was asked for.
+        asked: String,
+        /// How many it names.
+        count: usize,
+    },
+    /// Without this slot nothing would open the vault.
+    #[error("key slot {slot} is the last one: without it nothing could ever open the vault again; add another first")]
+    LastSlot {
+        /// The slot.
+        slot: KeySlotId,
+    },
+    /// Key slots mean something only in an encrypted vault.
+    #[error("{location} is not encrypted: its key lies open, and a key slot would protect nothing; make a new vault with encryption")]
+    NotEncrypted {
+        /// The vault.
+        location: String,
+    },
+    /// A file beside the vault failed.
+    #[error("{what} '{}' {doing}: {source}", path.display())]
+    File {
+        /// The file's role.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What failed: "cannot be made".
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl JobError {
+    /// What the failure means to whoever started the job.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => store_kind(error),
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+fn store_kind(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::Cancelled => ErrorKind::Cancelled,
+        // An object of a later format is whole.
+        StoreError::Damaged { source: FormatError::Unsupported { .. }, .. }
+        | StoreError::Sealed { source: CryptError::Format { source: FormatError::Unsupported { .. }, .. }, .. } => ErrorKind::Other,
+        StoreError::Damaged { .. } | StoreError::Sealed { .. } | StoreError::Frame { .. } | StoreError::Unresolved { .. } => {
+            ErrorKind::Damage
+        }
+        _ => ErrorKind::Other,
+    }
+}

@@ -1,0 +1,13 @@
+//! The use cases: one module for each thing that a person can ask Cairn to do. The only room that knows all the others.
+//!
+//! A job takes plain data, does its work and returns plain data; it prints nothing and asks nobody. Long ones take a
+//! [`Monitor`](crate::monitor::Monitor) as their last argument.
+
+mod error;
+pub mod keys;
+pub mod vault;
+
+pub use error::{ErrorKind, JobError};
+
+#[cfg(test)]
+mod tests;
