@@ -3,12 +3,14 @@
 //! `FORMAT.md` beside this file is the byte-exact text; nothing else repeats it. Decoding parses into the types here only after
 //! every number was checked; an unknown incompatible feature bit refuses, an unknown compatible one passes.
 
+#![doc = include_str!("FORMAT.md")]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
 mod bytes;
 pub mod control;
 pub mod envelope;
 mod error;
+pub mod index;
 mod manifest;
 pub mod map;
 pub mod names;

@@ -109,11 +109,27 @@ impl Trailer {
         writer.into_bytes()
     }
 
+    /// Bytes of the pack; `None` where its sections are longer than any pack can be.
+    pub fn pack_bytes(&self) -> Option<u64> {
+        let sections = [self.fingerprints.length_bytes, self.toc.length_bytes, u64::from(TRAILER_BYTES)];
+        sections.into_iter().try_fold(self.frames_bytes, |sum, length_bytes| sum.checked_add(length_bytes))
+    }
+
     /// The trailer from a pack's last bytes (at least [`TAIL_READ_BYTES`], or all that it has) and its length.
     ///
     /// # Errors
     /// [`FormatError::Corrupt`], [`FormatError::Unsupported`] for a pack of a later version.
     pub fn decode(tail: &[u8], pack_bytes: u64) -> Result<Self, FormatError> {
+        let trailer = Self::decode_alone(tail)?;
+        let reader = Reader::new("pack", tail);
+        let total_bytes = trailer.pack_bytes();
+        let found = total_bytes.unwrap_or(u64::MAX);
+        reader.require(found == pack_bytes, &format!("{pack_bytes} bytes in its sections"), found)?;
+        Ok(trailer)
+    }
+
+    /// The trailer at the end of `tail`, whatever is before it.
+    pub(super) fn decode_alone(tail: &[u8]) -> Result<Self, FormatError> {
         let object = "pack trailer";
         let (trailer, kind_number) = Self::find(object, tail)?;
         let mut reader = Reader::new(object, trailer);
@@ -126,11 +142,9 @@ impl Trailer {
         // Kind, version and incompatible features: `find` took them.
         reader.raw(8)?;
         let compatible = reader.u32()?;
-        let total = [fingerprints.length_bytes, toc.length_bytes, u64::from(TRAILER_BYTES)]
-            .into_iter()
-            .try_fold(frames_bytes, |sum, length_bytes| sum.checked_add(length_bytes));
-        reader.require(total == Some(pack_bytes), "sections as long as the pack together", format!("{total:?} of {pack_bytes} bytes"))?;
-        Ok(Self { pack, kind, compatible, frames_bytes, fingerprints, toc, mac })
+        let trailer = Self { pack, kind, compatible, frames_bytes, fingerprints, toc, mac };
+        reader.require(trailer.pack_bytes().is_some(), "sections that a pack can hold", "too much")?;
+        Ok(trailer)
     }
 
     /// The trailer's own bytes when it is whole and of this version, and the kind that it names.

@@ -1,3 +1,5 @@
+//! Local directories as stores: what is visible when, leftovers, links, refusals.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -8,6 +8,7 @@ use super::strategies;
 use crate::format::FormatError;
 use crate::format::control::*;
 use crate::format::envelope::{Envelope, ObjectKind};
+use crate::format::index::IndexObject;
 use crate::format::point::*;
 use crate::format::vault::*;
 use crate::units::*;
@@ -123,8 +124,29 @@ proptest! {
     }
 
     #[test]
+    fn index_objects_come_back(index in strategies::index()) {
+        prop_assert_eq!(IndexObject::decode(&index.encode()), Ok(index));
+    }
+
+    #[test]
     fn damaged_lists_come_back(damaged in strategies::damaged()) {
         prop_assert_eq!(Damaged::decode(&damaged.encode().expect("legal")), Ok(damaged));
+    }
+}
+
+/// Index objects are long; their own test flips and cuts fewer of them.
+#[test]
+fn only_whole_and_canonical_index_objects_decode() {
+    let mut runner = TestRunner::deterministic();
+    let index = strategies::index().prop_filter("some packs", |index| (1..5000).contains(&index.encode().len()) && index.packs.len() > 1);
+    let bytes = index.new_tree(&mut runner).expect("a value").current().encode();
+    for at in 0..bytes.len() {
+        assert!(IndexObject::decode(&bytes[..at]).is_err(), "cut to {at} of {}", bytes.len());
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x11;
+        if let Ok(again) = IndexObject::decode(&changed) {
+            assert_eq!(again.encode(), changed, "byte {at}");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::format::control::*;
+use crate::format::index::*;
 use crate::format::map::*;
 use crate::format::pack::*;
 use crate::format::point::*;
@@ -263,4 +264,26 @@ pub(super) fn toc() -> impl Strategy<Value = (Toc, KeyHeader)> {
         toc.births = legal.map(|(slot, count)| BirthRange { slot, count, birth: birth(slot) }).collect();
         (toc, key)
     })
+}
+
+/// Fingerprints for the slots of a pack, as many as it stores.
+fn fingerprints(toc: &Toc) -> Vec<Fingerprint> {
+    match toc.kind {
+        PackKind::Data => (0..toc.slot_count).map(|slot| Fingerprint([slot as u8; 16])).collect(),
+        PackKind::Map => Vec::new(),
+    }
+}
+
+pub(super) fn index() -> impl Strategy<Value = IndexObject> {
+    let pack = toc().prop_map(|(toc, key)| {
+        let fingerprints = fingerprints(&toc);
+        let mut section = encode_fingerprints(&fingerprints);
+        if toc.kind == PackKind::Data {
+            section.resize(section.len() + key.overhead_bytes() as usize, 0);
+        }
+        let frames_bytes: u64 = toc.frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
+        let tail = PackTail::new(&toc, &key, section).expect("legal").encode([6; 32]);
+        IndexedPack::from_tail(&tail, frames_bytes + tail.len() as u64, fingerprints).expect("a pack's end")
+    });
+    vec(pack, 0..3).prop_map(|packs| IndexObject { packs })
 }
