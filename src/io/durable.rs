@@ -1,13 +1,16 @@
 //! The one way in which a whole file comes to be: nobody ever sees a part of it, and once seen it survives a loss of power.
 //!
 //! Steps: a temporary file with a random suffix in the same directory; write; fsync; hard-link to the final name (which, unlike a rename,
-//! never replaces what is there); fsync the directory; unlink the temporary name. A crash leaves at worst the temporary file,
+//! never replaces what is there; a filesystem without hard links is asked for an exclusive rename); fsync the directory; unlink the
+//! temporary name. A crash leaves at worst the temporary file,
 //! whose name starts with [`TEMPORARY_PREFIX`]. A file that may change is renamed over the old one instead of linked.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// How the names of unfinished files start.
 pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -50,6 +53,10 @@ impl DurableFile {
     pub fn finish(self) -> io::Result<bool> {
         self.file.sync_all()?;
         let linked = match fs::hard_link(&self.temporary, &self.target) {
+            Err(error) if is_without_links(&error) => self.rename_exclusively(),
+            other => other,
+        };
+        let linked = match linked {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
@@ -58,6 +65,11 @@ impl DurableFile {
             sync_directory(directory)?;
         }
         Ok(linked)
+    }
+
+    /// Gives the file its final name if that is free, where the filesystem (FAT, exFAT) has no hard links.
+    fn rename_exclusively(&self) -> io::Result<()> {
+        Ok(renameat_with(CWD, &self.temporary, CWD, &self.target, RenameFlags::NOREPLACE)?)
     }
 
     /// Makes the file durable and visible under its final name, in place of what has that name.
@@ -76,6 +88,11 @@ impl Drop for DurableFile {
         // Nothing can be done about a failure here: the leftover's name says what it is, and collection removes it.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Whether the error says that a filesystem has no hard links.
+fn is_without_links(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
 /// Puts a file with exactly `bytes` at `target`, in place of what is there: a reader sees the old file or the new one, and after a loss of
@@ -110,7 +127,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{FailingSync, fail_fsync};
+    use crate::io::{FailingSync, fail_calls, fail_fsync};
     use std::os::fd::AsRawFd;
 
     fn names(directory: &Path) -> io::Result<Vec<String>> {
@@ -127,6 +144,21 @@ mod tests {
         let target = directory.path().join("object");
         assert!(create_durable(&target, b"first")?);
         assert!(!create_durable(&target, b"second")?, "an existing name was replaced");
+        assert_eq!(fs::read(&target)?, b"first");
+        assert_eq!(names(directory.path())?, ["object"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_filesystem_without_hard_links_creates_once_too() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let target = directory.path().join("object");
+        let twice = || {
+            fail_calls(libc::SYS_linkat, libc::EPERM, FailingSync::All)?;
+            Ok([create_durable(&target, b"first")?, create_durable(&target, b"second")?])
+        };
+        let created: io::Result<[bool; 2]> = std::thread::scope(|scope| scope.spawn(twice).join().unwrap());
+        assert_eq!(created?, [true, false]);
         assert_eq!(fs::read(&target)?, b"first");
         assert_eq!(names(directory.path())?, ["object"]);
         Ok(())

@@ -12,7 +12,7 @@ pub use durable::{DurableFile, create_durable, replace_durable, sync_directory};
 pub use file::FileAt;
 pub use memory::MemoryAt;
 #[cfg(test)]
-pub(crate) use sys::{FailingSync, fail_fsync};
+pub(crate) use sys::{FailingSync, fail_calls, fail_fsync};
 pub use sys::{FileExtent, FileExtents, block_device_bytes, data_extents, file_extents, map_file, punch_hole, start_write_back};
 
 use std::io;

@@ -202,17 +202,24 @@ pub(crate) enum FailingSync {
     All,
 }
 
-/// Makes `fsync` fail with `EIO` in this thread until it ends, by a seccomp filter: a test can so see that the system call itself
-/// is made, and what was already visible when it was. The thread must have been made for the test.
+/// Makes `fsync` fail with `EIO` in this thread until it ends, see [`fail_calls`].
 #[cfg(test)]
 pub(crate) fn fail_fsync(which: FailingSync) -> io::Result<()> {
+    fail_calls(libc::SYS_fsync, libc::EIO, which)
+}
+
+/// Makes a system call whose first argument is a file fail with an error code in this thread until it ends, by a seccomp filter: a
+/// test can so see that the call itself is made, what was already visible when it was, and what follows from its failure. The
+/// thread must have been made for the test.
+#[cfg(test)]
+pub(crate) fn fail_calls(call: libc::c_long, code: i32, which: FailingSync) -> io::Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     /// Offset of the first argument's lower half in `struct seccomp_data` of linux/seccomp.h (little-endian).
     const ARGUMENT: u32 = 16;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let fail = libc::SECCOMP_RET_ERRNO | libc::EIO as u32;
+    let fail = libc::SECCOMP_RET_ERRNO | code as u32;
     let (descriptor, same, other) = match which {
         FailingSync::Of(descriptor) => (descriptor as u32, fail, libc::SECCOMP_RET_ALLOW),
         FailingSync::OfAllBut(descriptor) => (descriptor as u32, libc::SECCOMP_RET_ALLOW, fail),
@@ -220,7 +227,7 @@ pub(crate) fn fail_fsync(which: FailingSync) -> io::Result<()> {
     };
     let mut filter = [
         step(LOAD, 0, 0, 0),
-        step(EQUAL, 1, 0, libc::SYS_fsync as u32),
+        step(EQUAL, 1, 0, call as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         step(LOAD, 0, 0, ARGUMENT),
         step(EQUAL, 0, 1, descriptor),

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::io::{FailingSync, fail_fsync};
+use crate::io::{FailingSync, fail_calls, fail_fsync};
 
 fn store() -> (tempfile::TempDir, LocalDirectory) {
     let directory = tempfile::tempdir().unwrap();
@@ -169,4 +169,27 @@ fn sync_names_syncs() {
     };
     let failed = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
     assert!(failed.contains("making durable the names in"), "{failed}");
+}
+
+#[test]
+fn a_full_or_refusing_disk_is_told_apart_and_leaves_nothing() {
+    let (directory, store) = store();
+    let fail = |call, code| {
+        let work = || {
+            let mut writer = store.writer("large").unwrap();
+            fail_calls(call, code, FailingSync::All).unwrap();
+            let whole = store.create("small", b"1").unwrap_err();
+            let parts = writer.write(&vec![1; 2 * GATHER_BYTES]).and_then(|()| writer.finish()).unwrap_err();
+            (whole, parts)
+        };
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+    };
+    for (call, code) in [(libc::SYS_write, libc::ENOSPC), (libc::SYS_write, libc::EDQUOT), (libc::SYS_fsync, libc::ENOSPC)] {
+        let (whole, parts) = fail(call, code);
+        assert!(matches!(whole, BackendError::Full { .. }), "{whole:?}");
+        assert!(matches!(parts, BackendError::Full { .. }), "{parts:?}");
+    }
+    let (whole, parts) = fail(libc::SYS_write, libc::EROFS);
+    assert!(matches!((whole, parts), (BackendError::Denied { .. }, BackendError::Denied { .. })));
+    assert_eq!(fs::read_dir(directory.path().join("above/vault")).unwrap().count(), 0, "an unfinished file was left");
 }
