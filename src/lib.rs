@@ -4,6 +4,7 @@
 //! `tests/tidy.rs` holds the imports against its table.
 
 pub mod backend;
+pub mod catalogue;
 pub mod crypt;
 pub mod format;
 pub mod io;

@@ -1,0 +1,4 @@
+//! Points in memory: who decides, what listings show, what damage hides.
+
+mod damage;
+mod life;
