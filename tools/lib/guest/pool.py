@@ -19,6 +19,7 @@ def _roots():
 
 
 def _kind(path, mode):
+    """What a file is for, told from its name and whether it may be executed."""
     if path.endswith(_SOURCES):
         return "source"
     if ".so" in path or path.endswith((".a", ".rlib")) or mode & 0o111:
