@@ -3,11 +3,16 @@
 use std::io;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use crate::backend::BackendError;
+use crate::catalogue::CatalogueError;
 use crate::crypt::CryptError;
 use crate::format::FormatError;
+use crate::scan::ScanError;
+use crate::source::SourceError;
 use crate::store::StoreError;
-use crate::units::KeySlotId;
+use crate::units::{GridError, KeySlotId, MachineName, NameError};
 
 /// What a failure means to whoever started the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,58 @@ pub enum JobError {
     NoCreateIfAbsent {
         /// The place.
         location: String,
+    },
+    /// Maps or recovery points failed.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The disk to back up failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A scan failed.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The disk is larger than Cairn keeps.
+    #[error(transparent)]
+    Grid(#[from] GridError),
+    /// Somebody asked for the end.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// A name that cannot be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// An image without data is no sample.
+    #[error("{} has no whole chunk of data to measure on; give another --data", path.display())]
+    NoSample {
+        /// The image.
+        path: PathBuf,
+    },
+    /// A machine without disks.
+    #[error("there is nothing to back up of {machine}: name its disks with --disk NAME=SOURCE")]
+    NoDisk {
+        /// The machine.
+        machine: MachineName,
+    },
+    /// Two disks of one name.
+    #[error("two disks are called {disk}; give each its own name")]
+    DiskTwice {
+        /// The name.
+        disk: MachineName,
+    },
+    /// Another point of the machine has just this time.
+    #[error("{machine} has a recovery point of {time} already; give another --time, or none for now")]
+    TimeTaken {
+        /// The machine.
+        machine: MachineName,
+        /// The time.
+        time: Timestamp,
+    },
+    /// Collections took away again and again what a backup referred to.
+    #[error("{machine} could not be backed up: in {attempts} tries a collection took away data that the backup referred to; run it again")]
+    Overtaken {
+        /// The machine.
+        machine: MachineName,
+        /// Tries.
+        attempts: u32,
     },
     /// No key slot is called that.
     #[error("no key slot has an id or label '{asked}'; `cairn key list` shows them")]
@@ -85,6 +142,7 @@ impl JobError {
     /// What the failure means to whoever started the job.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Cancelled | Self::Scan(ScanError::Cancelled) => ErrorKind::Cancelled,
             Self::Store(error) => store_kind(error),
             _ => ErrorKind::Other,
         }

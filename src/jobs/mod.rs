@@ -3,8 +3,11 @@
 //! A job takes plain data, does its work and returns plain data; it prints nothing and asks nobody. Long ones take a
 //! [`Monitor`](crate::monitor::Monitor) as their last argument.
 
+pub mod backup;
+pub mod bench;
 mod error;
 pub mod keys;
+pub mod nodes;
 pub mod vault;
 
 pub use error::{ErrorKind, JobError};

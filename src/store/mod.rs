@@ -14,12 +14,14 @@ mod moved;
 mod object;
 mod pack;
 mod session;
+mod shared_index;
 mod vault;
 
 pub use error::StoreError;
 pub use index::Index;
 pub use known::Known;
 pub use lease::Lease;
+pub(crate) use pack::compress_frame;
 pub use pack::{FramePlace, PackReader, Piece, WrittenPack};
 pub use session::{DiskAccount, SessionOptions, WriteSession};
 pub use vault::{NewVault, Vault, key_slots, put_slot, read_header, unlock_any};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::index::{FreshBlocks, Index};
 use super::known::{DamagedSlots, Known};
 use super::pack::{DataPipeline, NodePacks, PackReader, WrittenPack};
-use super::{Lease, StoreError, Vault, catch_up, lists};
+use super::{Lease, StoreError, Vault, catch_up, lists, shared_index};
 use crate::format::map::Run;
 use crate::format::names::PACKS;
 use crate::scan::{BlockState, padded};
@@ -148,10 +148,14 @@ impl WriteSession {
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let data = self.data.flush(&self.stored)?;
         let nodes = self.nodes.flush()?;
-        self.usable.extend(data.iter().chain(&nodes).map(|pack| pack.id));
-        self.unindexed.extend(nodes.iter().map(|pack| pack.id));
-        self.written.extend(data);
-        self.written.extend(nodes);
+        self.unindexed.extend(nodes.iter().map(|finished| finished.pack.id));
+        let mut indexed = Vec::new();
+        for finished in data.into_iter().chain(nodes) {
+            self.usable.insert(finished.pack.id);
+            self.written.push(finished.pack);
+            indexed.extend(finished.indexed);
+        }
+        shared_index::leave(&self.vault, indexed)?;
         // Visible is not durable: another process may have made these names just now.
         let directories: HashSet<String> = self.hits.iter().map(|pack| format!("{PACKS}{:02x}/", pack.0[0])).collect();
         directories.iter().try_for_each(|directory| self.vault.backend().sync_names(directory))?;

@@ -33,7 +33,7 @@ pub(crate) fn store(raw: &[u8], level: i32, sealer: FrameSealer) -> Result<Store
 }
 
 /// Compresses at a level with this thread's compressor.
-fn compress(raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+pub(crate) fn compress(raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|slot| {
         let reusable = slot.take_if(|(made_for, _)| *made_for == level);
         let mut compressor = match reusable {

@@ -7,6 +7,7 @@ mod pipeline;
 mod reader;
 mod writer;
 
+pub(crate) use frame::compress as compress_frame;
 pub(crate) use nodes::NodePacks;
 pub(crate) use pipeline::DataPipeline;
 pub use reader::{FramePlace, PackReader, Piece};

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::frame;
-use super::writer::{PackWriter, WrittenPack, new_sealer};
+use super::writer::{FinishedPack, PackWriter, new_sealer};
 use crate::crypt::PackSealer;
 use crate::format::pack::PackKind;
 use crate::store::{StoreError, Vault};
@@ -57,8 +57,8 @@ impl NodePacks {
     }
 
     /// Makes the nodes so far durable. All blocks that they name must be durable before.
-    pub(crate) fn flush(&mut self) -> Result<Option<WrittenPack>, StoreError> {
+    pub(crate) fn flush(&mut self) -> Result<Option<FinishedPack>, StoreError> {
         let Some(pack) = self.open.take() else { return Ok(None) };
-        pack.writer.finish(pack.sealer, &[]).map(Some)
+        pack.writer.finish(pack.sealer, Vec::new()).map(Some)
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::frame::StoredFrame;
-use super::writer::{PackWriter, WrittenPack};
+use super::writer::{FinishedPack, PackWriter};
 use crate::crypt::PackSealer;
 use crate::format::pack::PackKind;
 use crate::store::{StoreError, Vault};
@@ -26,7 +26,7 @@ pub(super) enum Message {
     /// The pack opened last is complete with so many frames.
     Close { frames: u32, sealer: PackSealer, fingerprints: Vec<Fingerprint> },
     /// All packs are closed: answer when they are durable.
-    Flush(Sender<Result<Vec<WrittenPack>, StoreError>>),
+    Flush(Sender<Result<Vec<FinishedPack>, StoreError>>),
 }
 
 /// A frame as a worker hands it over.
@@ -68,9 +68,9 @@ pub(super) struct WriterThread {
     /// Number of the first pack of `packs`.
     ordinal: u64,
     arrived: BTreeMap<(u64, u32), FrameArrival>,
-    syncing: VecDeque<JoinHandle<Result<WrittenPack, StoreError>>>,
-    durable: Vec<WrittenPack>,
-    flush: Option<Sender<Result<Vec<WrittenPack>, StoreError>>>,
+    syncing: VecDeque<JoinHandle<Result<FinishedPack, StoreError>>>,
+    durable: Vec<FinishedPack>,
+    flush: Option<Sender<Result<Vec<FinishedPack>, StoreError>>>,
 }
 
 impl WriterThread {
@@ -148,7 +148,7 @@ impl WriterThread {
         self.ordinal += 1;
         let complete = self.packs.pop_front().and_then(|pack| pack.writer.zip(pack.close));
         if let Some((writer, close)) = complete {
-            self.syncing.push_back(std::thread::spawn(move || writer.finish(close.sealer, &close.fingerprints)));
+            self.syncing.push_back(std::thread::spawn(move || writer.finish(close.sealer, close.fingerprints)));
         }
         Ok(())
     }

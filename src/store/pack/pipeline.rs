@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::frame;
 use super::order::{FrameArrival, Message, WriterThread};
-use super::writer::{WrittenPack, new_sealer};
+use super::writer::{FinishedPack, new_sealer};
 use crate::crypt::PackSealer;
 use crate::format::pack::PackKind;
 use crate::store::{StoreError, Vault};
@@ -139,7 +139,7 @@ impl DataPipeline {
     }
 
     /// Returns when all blocks are durable: the packs written since the last flush.
-    pub(crate) fn flush(&mut self, stored: &Arc<AtomicU64>) -> Result<Vec<WrittenPack>, StoreError> {
+    pub(crate) fn flush(&mut self, stored: &Arc<AtomicU64>) -> Result<Vec<FinishedPack>, StoreError> {
         self.end_frame(stored)?;
         self.close_pack()?;
         let (sender, answer) = bounded(1);

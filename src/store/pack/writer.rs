@@ -3,9 +3,10 @@
 use super::frame::StoredFrame;
 use crate::backend::{Created, ObjectWriter};
 use crate::crypt::{PackSealer, random};
+use crate::format::index::IndexedPack;
 use crate::format::names::ObjectName;
 use crate::format::pack::{FrameEntry, PackKind, Toc};
-use crate::store::{StoreError, Vault};
+use crate::store::{StoreError, Vault, shared_index};
 use crate::units::{Fingerprint, PackId};
 
 /// A pack that is durable.
@@ -15,6 +16,12 @@ pub struct WrittenPack {
     pub id: PackId,
     /// Its size.
     pub size_bytes: u64,
+}
+
+/// A pack that is durable, with what an index object says of it where the vault needs one.
+pub(crate) struct FinishedPack {
+    pub(crate) pack: WrittenPack,
+    pub(crate) indexed: Option<IndexedPack>,
 }
 
 /// Draws a new pack id and its keys.
@@ -29,6 +36,8 @@ pub(crate) struct PackWriter {
     kind: PackKind,
     object: Box<dyn ObjectWriter>,
     frames: Vec<FrameEntry>,
+    /// Whether an index object will tell of this pack.
+    shared: bool,
     offset_bytes: u64,
     slots: u32,
 }
@@ -36,7 +45,8 @@ pub(crate) struct PackWriter {
 impl PackWriter {
     pub(crate) fn new(vault: &Vault, id: PackId, kind: PackKind) -> Result<Self, StoreError> {
         let object = vault.backend().writer(&ObjectName::Pack(id).to_string())?;
-        Ok(Self { id, kind, object, frames: Vec::new(), offset_bytes: 0, slots: 0 })
+        let shared = shared_index::is_needed(vault);
+        Ok(Self { id, kind, object, frames: Vec::new(), shared, offset_bytes: 0, slots: 0 })
     }
 
     /// Appends a frame that holds the next `slots` slots.
@@ -62,12 +72,16 @@ impl PackWriter {
     }
 
     /// Writes the tail and makes the pack visible and durable.
-    pub(crate) fn finish(mut self, sealer: PackSealer, fingerprints: &[Fingerprint]) -> Result<WrittenPack, StoreError> {
+    pub(crate) fn finish(mut self, sealer: PackSealer, fingerprints: Vec<Fingerprint>) -> Result<FinishedPack, StoreError> {
         let toc = Toc { pack: self.id, kind: self.kind, frames: self.frames, slot_count: self.slots, births: Vec::new() };
-        let tail = sealer.finish(&toc, fingerprints)?;
+        let tail = sealer.finish(&toc, &fingerprints)?;
         self.object.write(&tail)?;
         match self.object.finish()? {
-            Created::New => Ok(WrittenPack { id: self.id, size_bytes: self.offset_bytes + tail.len() as u64 }),
+            Created::New => {
+                let size_bytes = self.offset_bytes + tail.len() as u64;
+                let indexed = self.shared.then(|| IndexedPack::from_tail(&tail, size_bytes, fingerprints)).transpose()?;
+                Ok(FinishedPack { pack: WrittenPack { id: self.id, size_bytes }, indexed })
+            }
             Created::Exists => Err(StoreError::Taken { name: ObjectName::Pack(self.id).to_string() }),
         }
     }

@@ -1,0 +1,159 @@
+//! One disk of a backup: what to read, what is known of it, and where the results go.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::catalogue::CatalogueError;
+use crate::catalogue::map::{Absent, MapBuilder, MapReader, Span};
+use crate::format::map::ChunkEntry;
+use crate::jobs::JobError;
+use crate::monitor::{Monitor, Problem};
+use crate::scan::{Found, Known, PlanKind, PlanStep, ScanChunk, Sink, Step};
+use crate::store::{DiskAccount, WriteSession};
+use crate::units::{ChunkIndex, ChunkRange, Grid};
+
+/// Turns a plan into the steps of a scan: for each chunk that is read, what the base knows of it. Reads the base's leaves in order,
+/// one ahead of the workers.
+pub(super) struct Steps<'a> {
+    pub(super) grid: Grid,
+    pub(super) plan: std::vec::IntoIter<PlanStep>,
+    pub(super) base: Option<&'a MapReader<'static>>,
+    /// The first chunk that the base does not have with the same bytes of the disk.
+    pub(super) comparable_end: u64,
+    pub(super) reading: Option<Reading>,
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+/// A range of chunks that is being read.
+pub(super) struct Reading {
+    next: u64,
+    end: u64,
+    sampled: bool,
+    /// The base's span that holds the next chunk, once it was looked up.
+    span: Option<Span>,
+    /// Chunks before this one are unknown, because the base's map is damaged there.
+    unknown_until: u64,
+}
+
+impl Iterator for Steps<'_> {
+    type Item = Result<Step, JobError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(mut reading) = self.reading.take_if(|reading| reading.next < reading.end) {
+                let step = self.read_step(&mut reading);
+                self.reading = Some(reading);
+                return Some(Ok(Step::Read(step)));
+            }
+            let step = self.plan.next()?;
+            match step.kind {
+                PlanKind::Hole => return Some(Ok(Step::Hole(step.chunks))),
+                PlanKind::Keep => return Some(Ok(Step::Keep(step.chunks))),
+                PlanKind::Read | PlanKind::Sample => {
+                    let ChunkRange { start: next, end } = step.chunks;
+                    self.reading = Some(Reading { next, end, sampled: step.kind == PlanKind::Sample, span: None, unknown_until: 0 });
+                }
+            }
+        }
+    }
+}
+
+impl Steps<'_> {
+    fn read_step(&self, reading: &mut Reading) -> ScanChunk {
+        let chunk = ChunkIndex(reading.next);
+        let known = self.known(reading);
+        reading.next += 1;
+        ScanChunk { chunk, extent: self.grid.chunk_extent(chunk), known, sampled: reading.sampled }
+    }
+
+    /// What the base knows of the next chunk. Where its map is damaged it knows nothing: the chunk is stored anew, and that heals it.
+    fn known(&self, reading: &mut Reading) -> Known {
+        let chunk = reading.next;
+        let Some(base) = self.base.filter(|_| chunk < self.comparable_end && chunk >= reading.unknown_until) else { return Known::Nothing };
+        if reading.span.as_ref().is_none_or(|span| !(span.chunks().start..span.chunks().end).contains(&chunk)) {
+            let range = ChunkRange { start: chunk, end: reading.end.min(self.comparable_end) };
+            reading.span = match base.spans(range).next() {
+                None => None,
+                Some(Ok(span)) => Some(span),
+                Some(Err(damaged)) => {
+                    let message = format!("the base's map is damaged ({}); chunks {chunk} and on are stored anew", damaged.error);
+                    self.monitor.problem(Problem { subject: "base recovery point".to_owned(), message });
+                    reading.unknown_until = damaged.chunks.end;
+                    return Known::Nothing;
+                }
+            };
+        }
+        match &reading.span {
+            None => Known::Nothing,
+            Some(Span::Absent { .. }) => Known::Zeros,
+            Some(Span::Leaf(leaf)) => match leaf.entries().get((chunk - leaf.chunks().start) as usize) {
+                None => Known::Nothing,
+                Some(ChunkEntry::Data { hash, .. }) => Known::Data(*hash),
+                Some(ChunkEntry::Hole | ChunkEntry::Zero | ChunkEntry::Free) => Known::Zeros,
+            },
+        }
+    }
+}
+
+/// Takes what the scan finds: blocks into the session, entries into the map.
+pub(super) struct DiskSink<'a, 'sink> {
+    pub(super) session: &'a Mutex<WriteSession>,
+    pub(super) builder: MapBuilder<'static, 'sink>,
+    pub(super) base: Option<&'a MapReader<'static>>,
+    pub(super) grid: Grid,
+    pub(super) account: DiskAccount,
+    pub(super) read_bytes: u64,
+    pub(super) changed_bytes: u64,
+}
+
+impl DiskSink<'_, '_> {
+    fn session(&self) -> MutexGuard<'_, WriteSession> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for DiskSink<'_, '_> {
+    type Error = JobError;
+
+    fn hole(&mut self, chunks: ChunkRange) -> Result<(), JobError> {
+        self.changed_bytes += data_bytes(self.base, &self.grid, chunks)?;
+        Ok(self.builder.absent_to(ChunkIndex(chunks.end), Absent::Hole)?)
+    }
+
+    fn keep(&mut self, chunks: ChunkRange) -> Result<(), JobError> {
+        Ok(self.builder.keep_to(ChunkIndex(chunks.end))?)
+    }
+
+    fn chunk(&mut self, chunk: &ScanChunk, found: Found, bytes: &[u8]) -> Result<(), JobError> {
+        self.read_bytes += chunk.extent.length();
+        let entry = match found {
+            Found::Unchanged => return Ok(self.builder.keep_to(ChunkIndex(chunk.chunk.0 + 1))?),
+            Found::Zero => ChunkEntry::Zero,
+            Found::Data { hash, blocks } => {
+                let mut account = std::mem::take(&mut self.account);
+                let runs = self.session().store_chunk(bytes, &blocks, &mut account);
+                self.account = account;
+                ChunkEntry::Data { hash, runs: runs? }
+            }
+        };
+        if chunk.known != Known::Nothing || entry != ChunkEntry::Zero {
+            self.changed_bytes += chunk.extent.length();
+        }
+        Ok(self.builder.push(entry)?)
+    }
+}
+
+/// Bytes of a range that are data in a map.
+fn data_bytes(map: Option<&MapReader<'_>>, grid: &Grid, chunks: ChunkRange) -> Result<u64, CatalogueError> {
+    let Some(map) = map else { return Ok(0) };
+    let mut bytes = 0;
+    for span in map.spans(chunks) {
+        // A damaged part of the base is no reason to fail: the disk has holes there now.
+        let Ok(Span::Leaf(leaf)) = span else { continue };
+        for (index, entry) in (leaf.chunks().start..).zip(leaf.entries()) {
+            if entry.data_hash().is_some() {
+                bytes += grid.chunk_extent(ChunkIndex(index)).length();
+            }
+        }
+    }
+    Ok(bytes)
+}
