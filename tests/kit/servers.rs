@@ -14,6 +14,19 @@ use cairn::backend::{Bucket, ObjectStoreBackend, RemoteOptions, RetryPolicy, Ser
 const BUCKET: &str = "bucket";
 const AZURE_ACCOUNT: &str = "cairntest";
 const AZURE_KEY: &[u8] = b"a key that protects nothing";
+/// Starts moto. Its condition on a put and the put itself are two steps, between which another thread may put: that is mended here,
+/// since the tests are about Cairn. (S3 itself is atomic.)
+const MOTO: &str = "
+import threading
+from moto.s3.responses import S3Response
+from moto.server import main
+put_object, one_at_a_time = S3Response.put_object, threading.Lock()
+def put_object_atomically(self):
+    with one_at_a_time:
+        return put_object(self)
+S3Response.put_object = put_object_atomically
+main()
+";
 /// How long a server may take to come up on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -169,7 +182,7 @@ fn installed(program: Program) -> Result<PathBuf> {
     let target = executable.ancestors().nth(3).context("the test does not stand in a target directory")?;
     let path = target.join("test-servers").join(match program {
         Program::Azurite => "azurite/node_modules/.bin/azurite-blob",
-        Program::Moto => "python/bin/moto_server",
+        Program::Moto => "python/bin/python3",
         Program::Rclone => "python/bin/rclone",
     });
     ensure!(
@@ -192,7 +205,7 @@ fn spawn(program: Program, path: &Path, port: u16, directory: &Path) -> Result<C
             command.env("AZURITE_ACCOUNTS", format!("{AZURE_ACCOUNT}:{}", base64(AZURE_KEY)));
         }
         Program::Moto => {
-            command.args(["-H", "127.0.0.1", "-p", &port]);
+            command.args(["-c", MOTO, "-H", "127.0.0.1", "-p", &port]);
         }
         Program::Rclone => {
             command.args(["serve", "s3", "--addr", &format!("127.0.0.1:{port}"), "--vfs-cache-mode", "off"]).arg(directory);
