@@ -9,6 +9,7 @@ mod error;
 pub mod keys;
 pub mod nodes;
 pub mod vault;
+pub mod verify;
 
 pub use error::{ErrorKind, JobError};
 

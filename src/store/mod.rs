@@ -5,6 +5,7 @@
 
 mod cache;
 mod catch_up;
+mod check;
 mod error;
 mod index;
 mod known;
@@ -17,6 +18,7 @@ mod session;
 mod shared_index;
 mod vault;
 
+pub use check::{check_pack, list_damaged};
 pub use error::StoreError;
 pub use index::Index;
 pub use known::Known;

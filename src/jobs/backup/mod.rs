@@ -8,7 +8,7 @@ mod disk;
 mod dry;
 mod scan;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -20,13 +20,13 @@ use crate::units::{CHUNK_BYTES, ChunkIndex, Extent, ExtentSet};
 
 const CHEAP: PassphraseCost = PassphraseCost { memory_kib: 32, passes: 1, lanes: 1 };
 
-fn vault(backend: Arc<dyn Backend>, unlock: &Unlock, cache: &Path) -> Arc<Vault> {
+pub(in crate::jobs) fn vault(backend: Arc<dyn Backend>, unlock: &Unlock, cache: &Path) -> Arc<Vault> {
     let new = NewVault { compression_level: 1, frame_blocks: 256, dedup_scope: DedupScope::Vault, writers: Writers::Many };
     Arc::new(Vault::create(backend, new, unlock, CHEAP, cache).unwrap())
 }
 
 /// Bytes that look like a disk: compressible, with repetition, zeros and noise; the same for the same seed.
-fn disk(chunks: usize, seed: u8) -> Vec<u8> {
+pub(in crate::jobs) fn disk(chunks: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0; chunks * CHUNK_BYTES + 1000];
     for (number, block) in bytes.chunks_mut(4096).enumerate() {
         match (number / 16) % 4 {
@@ -39,7 +39,7 @@ fn disk(chunks: usize, seed: u8) -> Vec<u8> {
     bytes
 }
 
-fn request(machine: &str, disks: &[(&str, &Path)], hints: Option<Hints>) -> BackupRequest {
+pub(in crate::jobs) fn request(machine: &str, disks: &[(&str, &Path)], hints: Option<Hints>) -> BackupRequest {
     let disk = |&(name, path): &(&str, &Path)| DiskRequest {
         name: name.parse().unwrap(),
         source: crate::source::open(path, Format::Raw).unwrap(),
