@@ -59,9 +59,17 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
                 Ok(loaded)
             }
             Err(error) => {
-                lock(&self.state).slots.remove(key);
+                self.forget(key);
                 Err(error)
             }
+        }
+    }
+
+    /// Drops the value of a key: the next who asks loads it anew.
+    pub(crate) fn forget(&self, key: &K) {
+        let mut state = lock(&self.state);
+        if let Some(slot) = state.slots.remove(key) {
+            state.held_bytes -= slot.bytes;
         }
     }
 

@@ -20,12 +20,13 @@ const SEGMENT_ENTRIES: usize = 1 << 20;
 /// Packs read at a time.
 const BATCH_PACKS: usize = 32;
 
-/// Indexes the packs of `packs` that the index does not know. A pack that cannot be read is left out: its blocks are stored again.
-pub(crate) fn index_missing(vault: &Vault, reader: &Arc<PackReader>, packs: &HashSet<PackId>) -> Result<(), StoreError> {
+/// Indexes the packs of `packs` that the index does not know. Gives those that are there and cannot be read: their blocks are stored
+/// again.
+pub(crate) fn index_missing(vault: &Vault, reader: &Arc<PackReader>, packs: &HashSet<PackId>) -> Result<HashSet<PackId>, StoreError> {
     let covered = Index::open(vault.index_directory(), |_| true)?.covered();
     let mut missing: BTreeSet<PackId> = packs.iter().filter(|pack| !covered.contains(pack)).copied().collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let mut gathered = Gathered { directory: vault.index_directory(), packs: Vec::new(), entries: Vec::new() };
     if shared_index::is_needed(vault) {
@@ -38,15 +39,20 @@ pub(crate) fn index_missing(vault: &Vault, reader: &Arc<PackReader>, packs: &Has
         unseen.done()?;
     }
     let missing: Vec<PackId> = missing.into_iter().collect();
+    let mut unreadable = HashSet::new();
     for batch in missing.chunks(BATCH_PACKS) {
         let read: Vec<_> = batch.par_iter().map(|&pack| (pack, fingerprints(reader, pack))).collect();
         for (pack, fingerprints) in read {
-            if let Ok(fingerprints) = fingerprints {
-                gathered.add(pack, fingerprints)?;
+            match fingerprints {
+                Ok(fingerprints) => gathered.add(pack, fingerprints)?,
+                // It was removed since it was listed.
+                Err(error) if error.is_missing() => {}
+                Err(_) => unreadable.extend([pack]),
             }
         }
     }
-    gathered.write()
+    gathered.write()?;
+    Ok(unreadable)
 }
 
 /// Entries on their way into a segment.

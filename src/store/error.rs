@@ -126,3 +126,10 @@ pub enum StoreError {
     #[error("the job was cancelled")]
     Cancelled,
 }
+
+impl StoreError {
+    /// Whether an object was not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Backend(BackendError::NotFound { .. }))
+    }
+}

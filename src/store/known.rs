@@ -31,9 +31,16 @@ struct Cursor {
     next: usize,
 }
 
+impl Cursor {
+    /// The address of the slot that it points to.
+    fn address(&self) -> Address {
+        Address { pack: self.pack, slot: self.next as u32 }
+    }
+}
+
 impl Known {
-    pub(crate) fn new(packs: Arc<PackReader>, index: Index, damaged: DamagedSlots) -> Self {
-        Self { packs, index: RwLock::new(index), damaged, unreadable: RwLock::default() }
+    pub(crate) fn new(packs: Arc<PackReader>, index: Index, damaged: DamagedSlots, unreadable: HashSet<PackId>) -> Self {
+        Self { packs, index: RwLock::new(index), damaged, unreadable: RwLock::new(unreadable) }
     }
 
     /// Looks into another index from now on: segments were added.
@@ -66,8 +73,11 @@ impl Known {
         }
     }
 
-    /// Confirms a candidate with the pack's own table.
+    /// Confirms a candidate with the pack's own table. A damaged slot is none: another segment may know a sound copy.
     fn confirm(&self, candidate: Address, fingerprint: &Fingerprint) -> Option<Cursor> {
+        if self.is_damaged(&candidate) {
+            return None;
+        }
         let table = self.table(candidate.pack)?;
         let slot = candidate.slot as usize;
         (table.get(slot) == Some(fingerprint)).then_some(Cursor { pack: candidate.pack, table, next: slot + 1 })
@@ -80,17 +90,15 @@ impl Dedup for Known {
         let mut cursor: Option<Cursor> = None;
         for state in blocks {
             let BlockState::New(fingerprint) = state else { continue };
-            let follows = cursor.as_ref().is_some_and(|at| at.table.get(at.next) == Some(fingerprint));
-            match cursor.as_mut() {
-                Some(at) if follows => at.next += 1,
-                _ => cursor = index.find(fingerprint).find_map(|candidate| self.confirm(candidate, fingerprint)).or(cursor),
-            }
-            let hit = cursor.as_ref().map(|at| Address { pack: at.pack, slot: at.next as u32 - 1 });
-            let Some(address) = hit else { continue };
-            let confirmed = cursor.as_ref().is_some_and(|at| at.table.get(at.next - 1) == Some(fingerprint));
-            if confirmed && !self.is_damaged(&address) {
-                *state = BlockState::Stored(address);
-            }
+            let follows = |at: &Cursor| at.table.get(at.next) == Some(fingerprint) && !self.is_damaged(&at.address());
+            let hit = match cursor.take_if(|at| follows(at)) {
+                Some(at) => Some((at.address(), Cursor { next: at.next + 1, ..at })),
+                None => index.find(fingerprint).find_map(|candidate| Some((candidate, self.confirm(candidate, fingerprint)?))),
+            };
+            // A new block in the middle of a known file: the file may go on after it where it was left.
+            let Some((address, at)) = hit else { continue };
+            *state = BlockState::Stored(address);
+            cursor = Some(at);
         }
     }
 }

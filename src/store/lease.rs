@@ -38,6 +38,11 @@ impl Lease {
     /// # Errors
     /// [`StoreError`] of the vault's place.
     pub fn take(vault: &Vault, base_points: &[PointId], holder: &str) -> Result<Self, StoreError> {
+        Self::take_renewing(vault, base_points, holder, RENEW_EVERY)
+    }
+
+    /// [`Lease::take`] with another pace of renewal.
+    pub(crate) fn take_renewing(vault: &Vault, base_points: &[PointId], holder: &str, every: Duration) -> Result<Self, StoreError> {
         let collection = newest_collection(vault)?;
         let lease = control::Lease {
             lease: LeaseId(random()?),
@@ -54,7 +59,7 @@ impl Lease {
             let (backend, keys, lost) = (Arc::clone(vault.backend()), Arc::clone(vault.keys()), Arc::clone(&lost));
             std::thread::spawn(move || {
                 let mut lease = lease;
-                while stopped.recv_timeout(RENEW_EVERY) == Err(RecvTimeoutError::Timeout) {
+                while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                     if let Err(error) = renew(backend.as_ref(), &keys, &mut lease) {
                         lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
                     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::known::DamagedSlots;
 use super::{StoreError, Vault, object};
+use crate::format::FormatError;
 use crate::format::control::{Condemned, Damaged};
 use crate::format::envelope::ObjectKind;
 use crate::format::names::{CONDEMNED, DAMAGED, ObjectName, PACKS};
@@ -17,22 +18,37 @@ pub(crate) fn all_packs(vault: &Vault) -> Result<Vec<(PackId, u64)>, StoreError>
 }
 
 /// The packs that new points may refer to: those that are there and that no collection is about to delete.
+///
+/// Condemned packs are listed first: their list stays until they are deleted, so a pack that was still there a moment ago is then
+/// either condemned or gone. The other way round it could be seen just before its deletion, and its list no more.
 pub(crate) fn usable_packs(vault: &Vault) -> Result<HashSet<PackId>, StoreError> {
-    let mut packs: HashSet<PackId> = all_packs(vault)?.into_iter().map(|(pack, _)| pack).collect();
-    for list in vault.backend().list(CONDEMNED)? {
-        let condemned = object::get(vault.backend().as_ref(), vault.keys(), ObjectKind::Condemned, &list.name, Condemned::decode)?;
-        for pack in &condemned.packs {
-            packs.remove(pack);
+    let condemned = each_list(vault, CONDEMNED, ObjectKind::Condemned, Condemned::decode)?;
+    let condemned: HashSet<PackId> = condemned.into_iter().flat_map(|list| list.packs).collect();
+    Ok(all_packs(vault)?.into_iter().map(|(pack, _)| pack).filter(|pack| !condemned.contains(pack)).collect())
+}
+
+/// The lists below a prefix. One that is removed meanwhile is left out: what it was for is done.
+fn each_list<T>(
+    vault: &Vault,
+    prefix: &str,
+    kind: ObjectKind,
+    decode: impl Fn(&[u8]) -> Result<T, FormatError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut lists = Vec::new();
+    for listed in vault.backend().list(prefix)? {
+        match object::get(vault.backend().as_ref(), vault.keys(), kind, &listed.name, &decode) {
+            Ok(list) => lists.push(list),
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(packs)
+    Ok(lists)
 }
 
 /// Slots that verification found damaged.
 pub(crate) fn damaged_slots(vault: &Vault) -> Result<DamagedSlots, StoreError> {
     let mut slots = DamagedSlots::new();
-    for list in vault.backend().list(DAMAGED)? {
-        let damaged = object::get(vault.backend().as_ref(), vault.keys(), ObjectKind::Damaged, &list.name, Damaged::decode)?;
+    for damaged in each_list(vault, DAMAGED, ObjectKind::Damaged, Damaged::decode)? {
         for (first, count) in damaged.slots {
             slots.entry(first.pack).or_default().push((first.slot, count));
         }

@@ -16,6 +16,8 @@ mod object;
 mod pack;
 mod session;
 mod shared_index;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 pub use check::{check_pack, list_damaged};

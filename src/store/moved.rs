@@ -32,7 +32,7 @@ impl MovedPacks {
         let weigh = |moved: &Arc<Moved>| 64 + moved.ranges.len() * 32;
         let moved = match self.lists.get(&address.pack, || self.load(address.pack).map(Arc::new), weigh) {
             Ok(moved) => moved,
-            Err(StoreError::Backend(BackendError::NotFound { .. })) => return Ok(None),
+            Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(error),
         };
         let after = moved.ranges.partition_point(|range| range.birth_slot <= address.slot);
@@ -40,6 +40,11 @@ impl MovedPacks {
         let into = address.slot - range.birth_slot;
         let held = range.count.saturating_sub(into).min(count);
         Ok((held > 0).then(|| (range.pack, range.slot + into, held)))
+    }
+
+    /// Drops what is known of a pack's ranges: they were moved again.
+    pub(crate) fn forget(&self, pack: PackId) {
+        self.lists.forget(&pack);
     }
 
     fn load(&self, pack: PackId) -> Result<Moved, StoreError> {

@@ -59,6 +59,8 @@ pub struct WriteSession {
     written: Vec<WrittenPack>,
     /// Packs of this session that no segment of the index knows yet, besides those in `fresh`.
     unindexed: Vec<PackId>,
+    /// New blocks at which they are spilled.
+    spill_at: usize,
 }
 
 impl WriteSession {
@@ -81,7 +83,14 @@ impl WriteSession {
             stored: Arc::default(),
             written: Vec::new(),
             unindexed: Vec::new(),
+            spill_at: FRESH_BLOCKS,
         })
+    }
+
+    /// Spills new blocks into the index after so many.
+    #[cfg(test)]
+    pub(crate) fn spill_at(&mut self, blocks: usize) {
+        self.spill_at = blocks;
     }
 
     /// What the vault has, for the workers of a scan.
@@ -123,7 +132,7 @@ impl WriteSession {
             };
             append(&mut runs, address);
         }
-        if self.fresh.len() >= FRESH_BLOCKS {
+        if self.fresh.len() >= self.spill_at {
             self.spill()?;
         }
         Ok(runs)
@@ -229,10 +238,10 @@ fn append(runs: &mut Vec<Run>, address: Option<Address>) {
 fn open_known(vault: &Arc<Vault>, packs: &Arc<PackReader>, avoid: &HashSet<PackId>) -> Result<(HashSet<PackId>, Known), StoreError> {
     let mut usable = lists::usable_packs(vault)?;
     usable.retain(|pack| !avoid.contains(pack));
-    catch_up::index_missing(vault, packs, &usable)?;
+    let unreadable = catch_up::index_missing(vault, packs, &usable)?;
     let index = Index::open(vault.index_directory(), |pack| usable.contains(pack))?;
     let damaged: DamagedSlots = lists::damaged_slots(vault)?;
-    Ok((usable, Known::new(Arc::clone(packs), index, damaged)))
+    Ok((usable, Known::new(Arc::clone(packs), index, damaged, unreadable)))
 }
 
 impl Known {

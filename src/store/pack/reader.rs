@@ -155,9 +155,7 @@ impl PackReader {
     fn place_of(&self, address: Address, count: u32) -> Result<(PackId, u32, u32), StoreError> {
         match self.info(address.pack) {
             Ok(_) => Ok((address.pack, address.slot, count)),
-            Err(StoreError::Backend(BackendError::NotFound { .. })) => {
-                self.moved.find(address, count)?.ok_or(StoreError::Unresolved { address })
-            }
+            Err(error) if error.is_missing() => self.moved.find(address, count)?.ok_or(StoreError::Unresolved { address }),
             Err(error) => Err(error),
         }
     }
@@ -184,17 +182,20 @@ impl PackReader {
         Ok(())
     }
 
-    fn read_blocks(&self, address: Address, blocks: u32, mut target: &mut [u8]) -> Result<(), StoreError> {
-        for piece in self.locate(address, blocks)? {
-            let raw = self.frame(piece.place)?;
-            let start = piece.first as usize * BLOCK_BYTES;
-            let bytes = (piece.blocks as usize * BLOCK_BYTES).min(target.len());
-            let (part, rest) = target.split_at_mut(bytes);
-            let source = raw.get(start..start + bytes).ok_or(StoreError::Unresolved { address })?;
-            part.copy_from_slice(source);
-            target = rest;
-        }
-        Ok(())
+    fn read_blocks(&self, address: Address, blocks: u32, target: &mut [u8]) -> Result<(), StoreError> {
+        self.following_moves(address, || {
+            let mut target = &mut *target;
+            for piece in self.locate(address, blocks)? {
+                let raw = self.frame(piece.place)?;
+                let start = piece.first as usize * BLOCK_BYTES;
+                let bytes = (piece.blocks as usize * BLOCK_BYTES).min(target.len());
+                let (part, rest) = target.split_at_mut(bytes);
+                let source = raw.get(start..start + bytes).ok_or(StoreError::Unresolved { address })?;
+                part.copy_from_slice(source);
+                target = rest;
+            }
+            Ok(())
+        })
     }
 
     /// The encoded node at an address.
@@ -202,11 +203,28 @@ impl PackReader {
     /// # Errors
     /// [`StoreError`]; the caller checks the node's id.
     pub fn read_node(&self, address: Address) -> Result<Arc<Vec<u8>>, StoreError> {
-        let pieces = self.locate(address, 1)?;
-        let piece = pieces.first().ok_or(StoreError::Unresolved { address })?;
-        if self.info(piece.place.pack)?.toc.kind != PackKind::Map {
-            return Err(StoreError::Unresolved { address });
+        self.following_moves(address, || {
+            let pieces = self.locate(address, 1)?;
+            let piece = pieces.first().ok_or(StoreError::Unresolved { address })?;
+            if self.info(piece.place.pack)?.toc.kind != PackKind::Map {
+                return Err(StoreError::Unresolved { address });
+            }
+            self.frame(piece.place)
+        })
+    }
+
+    /// Reads at an address, and once more when a pack is found missing: what is cached of it may be older than its removal.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn following_moves<T>(&self, address: Address, mut read: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match read() {
+            Err(error) if error.is_missing() => {
+                self.tables.forget(&address.pack);
+                self.moved.forget(address.pack);
+                read()
+            }
+            done => done,
         }
-        self.frame(piece.place)
     }
 }
