@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod bench;
 mod error;
+pub mod index;
 pub mod keys;
 pub mod nodes;
 pub mod vault;

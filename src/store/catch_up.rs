@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::index::Index;
 use super::pack::PackReader;
-use super::{StoreError, Vault, shared_index};
+use super::{StoreError, Vault, lists, shared_index};
 use crate::format::pack::PackKind;
 use crate::format::segment::SegmentEntry;
 use crate::units::{Fingerprint, PackId};
@@ -53,6 +53,17 @@ pub(crate) fn index_missing(vault: &Vault, reader: &Arc<PackReader>, packs: &Has
     }
     gathered.write()?;
     Ok(unreadable)
+}
+
+/// Throws the index away and makes it anew from all packs that are there.
+///
+/// # Errors
+/// [`StoreError`] of the vault's place or of the index's directory.
+pub fn rebuild_index(vault: &Vault, reader: &Arc<PackReader>) -> Result<Index, StoreError> {
+    Index::open(vault.index_directory(), |_| true)?.clear()?;
+    shared_index::forget(vault)?;
+    index_missing(vault, reader, &lists::usable_packs(vault)?)?;
+    Index::open(vault.index_directory(), |_| true)
 }
 
 /// Entries on their way into a segment.

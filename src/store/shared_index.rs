@@ -33,6 +33,20 @@ pub(crate) fn leave(vault: &Vault, packs: Vec<IndexedPack>) -> Result<(), StoreE
     object::create(vault.backend().as_ref(), vault.keys(), ObjectKind::Index, &name, &body).map(|_| ())
 }
 
+/// Forgets which index objects were taken in, so that all are read again.
+pub(crate) fn forget(vault: &Vault) -> Result<(), StoreError> {
+    let file = seen_file(vault);
+    match std::fs::remove_file(&file) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Index { path: file, source }),
+        _ => Ok(()),
+    }
+}
+
+/// Where the names of the index objects stand that were taken in.
+fn seen_file(vault: &Vault) -> PathBuf {
+    vault.index_directory().join("objects")
+}
+
 /// The index objects that this machine has not yet taken into its index.
 pub(crate) struct Unseen {
     file: PathBuf,
@@ -43,7 +57,7 @@ pub(crate) struct Unseen {
 impl Unseen {
     /// Lists them.
     pub(crate) fn list(vault: &Vault) -> Result<Self, StoreError> {
-        let file = vault.index_directory().join("objects");
+        let file = seen_file(vault);
         let seen: BTreeSet<String> = match std::fs::read_to_string(&file) {
             Ok(text) => text.lines().map(str::to_owned).collect(),
             // Whatever is wrong with this file: without it all objects are read again.

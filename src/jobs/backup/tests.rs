@@ -197,3 +197,22 @@ fn requests_that_make_no_sense_are_refused() {
     backup(&vault, &at, &Silent).unwrap();
     assert!(refused(&at).starts_with("m has a recovery point of 2026-11-22T20:30:00Z already"));
 }
+
+#[test]
+fn a_rebuilt_index_knows_every_block_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("disk.raw");
+    for backend in
+        [Arc::new(MemoryBackend::new()) as Arc<dyn Backend>, Arc::new(LocalDirectory::create(&directory.path().join("v")).unwrap())]
+    {
+        let vault = vault(backend, &Unlock::Nothing, directory.path());
+        std::fs::write(&image, disk(9, 6)).unwrap();
+        backup(&vault, &request("m", &[("vda", &image)], None), &Silent).unwrap();
+        std::fs::remove_dir_all(vault.index_directory()).unwrap();
+        let first = crate::jobs::index::rebuild(&vault, &Silent).unwrap();
+        assert!(first.blocks > 0 && first.packs == 2, "{first:?}");
+        assert_eq!(crate::jobs::index::rebuild(&vault, &Silent).unwrap(), first);
+        let again = backup(&vault, &request("n", &[("vda", &image)], None), &Silent).unwrap().manifest;
+        assert_eq!(again.disks[0].statistics.new_bytes, 0);
+    }
+}

@@ -43,11 +43,8 @@ impl Index {
         let fail = |source| StoreError::Index { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(fail)?;
         let mut segments = Vec::new();
-        for entry in fs::read_dir(directory).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            if entry.file_name().to_str().is_some_and(|name| name.parse::<SegmentId>().is_ok()) {
-                segments.extend(Segment::open(&entry.path(), &usable)?);
-            }
+        for path in segment_files(directory)? {
+            segments.extend(Segment::open(&path, &usable)?);
         }
         // The largest first: most blocks are found there.
         segments.sort_by_key(|segment| std::cmp::Reverse(segment.len()));
@@ -106,14 +103,28 @@ impl Index {
         Ok(())
     }
 
-    /// Removes all segments, for a rebuild from nothing.
+    /// Removes all segments, also those that do not parse, for a rebuild from nothing.
     ///
     /// # Errors
     /// [`StoreError::Index`].
     pub fn clear(self) -> Result<(), StoreError> {
-        for segment in &self.segments {
-            fs::remove_file(segment.path()).map_err(|source| StoreError::Index { path: segment.path().to_owned(), source })?;
+        drop(self.segments);
+        for path in segment_files(&self.directory)? {
+            fs::remove_file(&path).map_err(|source| StoreError::Index { path, source })?;
         }
         Ok(())
     }
+}
+
+/// The files in an index's directory that are named as segments are.
+fn segment_files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let fail = |source| StoreError::Index { path: directory.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if entry.file_name().to_str().is_some_and(|name| name.parse::<SegmentId>().is_ok()) {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
 }

@@ -58,11 +58,6 @@ impl Segment {
         self.view().map_or(0, |view| view.len())
     }
 
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn view(&self) -> Option<SegmentView<'_>> {
         SegmentView::with_layout(&self.map, self.layout).ok()
     }
