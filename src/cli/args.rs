@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::commands;
 use super::exit;
 use super::output::ColorChoice;
+use super::progress::ProgressChoice;
 use super::secret::SecretArgs;
 
 const ABOUT: &str = "Incremental images of machines' disks in a deduplicating vault, and any recovery point back";
@@ -14,7 +15,13 @@ const ABOUT: &str = "Incremental images of machines' disks in a deduplicating va
 const AFTER_HELP: &str = "\
 Examples:
   cairn init /srv/vault
-  cairn --vault /srv/vault key list";
+  export CAIRN_VAULT=/srv/vault
+  cairn backup web01 --disk vda=/var/lib/libvirt/images/web01.qcow2
+  cairn points web01
+  cairn diff web01@latest~1 web01@latest
+
+A point is named web01@2026-11-22T20:30:00Z (UTC), and wherever a point is taken also web01@latest, web01@latest~2,
+web01@2026-11-21 (the last of that day) or a unique prefix of its id.";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -47,12 +54,20 @@ pub(crate) struct Globals {
     pub(crate) vault: Option<String>,
 
     /// Say only warnings, errors and results
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+
+    /// Say more of what is done
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
 
     /// Write the result as one JSON document to standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// How to show progress
+    #[arg(long, global = true, value_name = "WAY", value_enum, default_value_t, hide_default_value = true)]
+    pub(crate) progress: ProgressChoice,
 
     /// When to colour messages
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
@@ -67,8 +82,20 @@ pub(crate) struct Globals {
 pub(crate) enum Command {
     /// Make a vault
     Init(commands::init::InitArgs),
+    /// Back up a machine's disks as one recovery point
+    Backup(commands::backup::BackupArgs),
+    /// List recovery points
+    Points(commands::points::PointsArgs),
+    /// Show everything known of a recovery point
+    Show(commands::show::ShowArgs),
+    /// Show what differs between two recovery points
+    Diff(commands::diff::DiffArgs),
+    /// Show what the vault holds, and what deduplication and compression save
+    Stats(commands::stats::StatsArgs),
     /// List, add and remove the ways to unlock a vault
     Key(commands::key::KeyArgs),
+    /// Measure this machine's rates, and the share of them that Cairn reaches
+    Bench(commands::bench::BenchArgs),
     /// Write a completion script for a shell to standard output
     Completions(commands::completions::CompletionsArgs),
     /// Write man pages into a directory

@@ -1,18 +1,25 @@
 //! What the global options mean.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use anyhow::Context as _;
+
+use cairn::catalogue::points::Listing;
 use cairn::crypt::slot::Unlock;
-use cairn::jobs::JobError;
 use cairn::jobs::vault::FoundVault;
-use cairn::store::StoreError;
+use cairn::jobs::{JobError, points};
+use cairn::store::{StoreError, Vault};
 
 use super::args::Globals;
 use super::fault::usage;
 use super::homes::Homes;
 use super::output::{Form, Output};
+use super::progress::{ProgressChoice, TerminalMonitor};
 use super::render::safe;
 use super::secret::{SecretArgs, SecretSource, UNLOCK};
+use super::signals;
 
 /// How often a person may type the passphrase.
 const PROMPT_TRIES: u32 = 3;
@@ -24,14 +31,19 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     vault: Option<String>,
     secrets: SecretArgs,
+    progress: ProgressChoice,
 }
 
 impl Context {
     /// Resolves the global options.
     pub(crate) fn new(globals: Globals) -> Self {
-        let form = if globals.json { Form::Json } else { Form::Text };
-        let output = Output::new(form, globals.color, globals.quiet);
-        Self { output, vault: globals.vault, secrets: globals.secrets }
+        let form = match (globals.progress, globals.json) {
+            (ProgressChoice::Json, _) => Form::JsonLines,
+            (_, true) => Form::Json,
+            (_, false) => Form::Text,
+        };
+        let output = Output::new(form, globals.color, globals.quiet, globals.verbose);
+        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress }
     }
 
     /// The vault's place as given, or the default one.
@@ -62,6 +74,11 @@ impl Context {
         Homes::from_environment().cache().ok_or_else(|| usage("there is no place for a cache; set HOME or XDG_CACHE_HOME"))
     }
 
+    /// The directory in which this computer remembers the last points of vaults.
+    fn memory_directory(&self) -> anyhow::Result<PathBuf> {
+        Homes::from_environment().memory().ok_or_else(|| usage("there is no place to remember vaults in; set HOME or XDG_STATE_HOME"))
+    }
+
     /// Where the secret that opens the vault comes from.
     pub(crate) fn secret_source(&self) -> SecretSource {
         SecretSource::resolve(&self.secrets, UNLOCK, |name| std::env::var_os(name))
@@ -70,6 +87,17 @@ impl Context {
     /// The vault, not opened.
     pub(crate) fn find_vault(&self) -> anyhow::Result<FoundVault> {
         Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?)
+    }
+
+    /// The vault, opened.
+    pub(crate) fn open_vault(&self) -> anyhow::Result<Arc<Vault>> {
+        let found = self.find_vault()?;
+        Ok(Arc::new(self.unlock(&found, |unlock| found.open(unlock))?))
+    }
+
+    /// The points of a vault. Damage to some of them is among the monitor's problems.
+    pub(crate) fn list_points(&self, vault: &Vault, monitor: &TerminalMonitor) -> anyhow::Result<Listing> {
+        Ok(points::list(vault, &self.memory_directory()?, monitor)?)
     }
 
     /// Does something that takes the vault's secret. A person may mistype it.
@@ -87,6 +115,13 @@ impl Context {
                 other => return Ok(other?),
             }
         }
+    }
+
+    /// A monitor for a job that begins now; signals cancel it.
+    pub(crate) fn monitor(&self) -> anyhow::Result<TerminalMonitor> {
+        let cancel = Arc::new(AtomicBool::new(false));
+        signals::cancel_on_signal(&cancel).context("the signal handlers cannot be installed")?;
+        Ok(TerminalMonitor::start(self.progress, &self.output, cancel))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where things lie when nobody says where: the vault, and the cache of what can be fetched or built again.
+//! Where things lie when nobody says where: the vault, the cache of what can be fetched or built again, what is remembered.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ pub(crate) struct Homes {
     home: Option<PathBuf>,
     data_home: Option<PathBuf>,
     cache_home: Option<PathBuf>,
+    state_home: Option<PathBuf>,
 }
 
 impl Homes {
@@ -20,6 +21,7 @@ impl Homes {
             home: variable("HOME"),
             data_home: variable("XDG_DATA_HOME"),
             cache_home: variable("XDG_CACHE_HOME"),
+            state_home: variable("XDG_STATE_HOME"),
         }
     }
 
@@ -31,6 +33,11 @@ impl Homes {
     /// The cache.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
         self.place("/var/cache/cairn", self.cache_home.as_deref(), ".cache", "cairn")
+    }
+
+    /// What this computer remembers of vaults. It is kept apart from them: whoever rolls one back does not roll this back.
+    pub(crate) fn memory(&self) -> Option<PathBuf> {
+        self.place("/var/lib/cairn/seen", self.state_home.as_deref(), ".local/state", "cairn/seen")
     }
 
     fn place(&self, of_root: &str, base: Option<&Path>, below_home: &str, name: &str) -> Option<PathBuf> {
@@ -48,15 +55,18 @@ mod tests {
 
     #[test]
     fn the_default_places_depend_on_who_asks() {
-        let root = Homes { root: true, home: Some("/root".into()), data_home: Some("/d".into()), cache_home: None };
+        let root = Homes { root: true, home: Some("/root".into()), data_home: Some("/d".into()), ..Homes::default() };
         assert_eq!(root.vault(), Some("/var/lib/cairn/vault".into()));
         assert_eq!(root.cache(), Some("/var/cache/cairn".into()));
+        assert_eq!(root.memory(), Some("/var/lib/cairn/seen".into()));
         let user = Homes { home: Some("/home/a".into()), ..Homes::default() };
         assert_eq!(user.vault(), Some("/home/a/.local/share/cairn/vault".into()));
         assert_eq!(user.cache(), Some("/home/a/.cache/cairn".into()));
-        let moved = Homes { data_home: Some("/d".into()), cache_home: Some("/c".into()), ..user };
+        assert_eq!(user.memory(), Some("/home/a/.local/state/cairn/seen".into()));
+        let moved = Homes { data_home: Some("/d".into()), cache_home: Some("/c".into()), state_home: Some("/s".into()), ..user };
         assert_eq!(moved.vault(), Some("/d/cairn/vault".into()));
         assert_eq!(moved.cache(), Some("/c/cairn".into()));
+        assert_eq!(moved.memory(), Some("/s/cairn/seen".into()));
         assert_eq!(Homes::default().vault(), None);
     }
 }

@@ -10,9 +10,12 @@ mod exit;
 mod fault;
 mod homes;
 mod json;
+mod moment;
 mod output;
+mod progress;
 mod render;
 mod secret;
+mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,7 +45,13 @@ pub(crate) fn run() -> ExitCode {
 fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Init(args) => commands::init::run(context, &args),
+        Command::Backup(args) => commands::backup::run(context, args),
+        Command::Points(args) => commands::points::run(context, args),
+        Command::Show(args) => commands::show::run(context, &args),
+        Command::Diff(args) => commands::diff::run(context, &args),
+        Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),
+        Command::Bench(args) => commands::bench::run(context, args),
         Command::Completions(args) => commands::completions::run(context, &args),
         Command::Man(args) => commands::man::run(context, &args),
     }
@@ -68,7 +77,10 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 
 fn fail(context: &Context, error: &anyhow::Error) -> Exit {
     let exit = fault::exit(error);
-    let messages = fault::messages(error);
+    let messages = match exit {
+        Exit::Interrupted => vec!["interrupted; nothing half-made is left".to_owned()],
+        _ => fault::messages(error),
+    };
     context.output.error(&messages);
     if context.output.is_json() {
         // The text on standard error has said it already; where standard output fails too, nothing is left to do.

@@ -28,6 +28,8 @@ pub(crate) enum Form {
     Text,
     /// One JSON document, laid out for reading.
     Json,
+    /// JSON, one line for each event and one for the final document.
+    JsonLines,
 }
 
 /// Where results, warnings and errors go.
@@ -36,22 +38,33 @@ pub(crate) struct Output {
     form: Form,
     color: bool,
     quiet: bool,
+    verbose: bool,
 }
 
 impl Output {
     /// Resolves the colour by the terminal and the environment.
-    pub(crate) fn new(form: Form, color: ColorChoice, quiet: bool) -> Self {
+    pub(crate) fn new(form: Form, color: ColorChoice, quiet: bool, verbose: bool) -> Self {
         let color = match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
-        Self { form, color, quiet }
+        Self { form, color, quiet, verbose }
     }
 
     /// Whether the result is a JSON document.
     pub(crate) fn is_json(&self) -> bool {
         self.form != Form::Text
+    }
+
+    /// Whether only warnings, errors and results are wanted.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether more than usual is wanted.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Columns of the terminal that results go to; `None` where they go elsewhere.
@@ -68,6 +81,7 @@ impl Output {
         match self.form {
             Form::Text => self.text(&text()),
             Form::Json => self.text(&format!("{}\n", safe_json(&serde_json::to_string_pretty(document)?))),
+            Form::JsonLines => self.text(&format!("{}\n", safe_json(&serde_json::to_string(document)?))),
         }
     }
 
@@ -89,21 +103,21 @@ impl Output {
     /// A remark for a person, to standard error; not with `--quiet`.
     pub(crate) fn note(&self, message: &str) {
         if !self.quiet {
-            to_stderr(&format!("{}\n", safe(message)));
+            to_stderr(&format!("{}\n", safe_lines(message)));
         }
     }
 
     /// A warning, to standard error.
     pub(crate) fn warning(&self, message: &str) {
-        to_stderr(&format!("{} {}\n", self.label("warning:", "1;33"), safe(message)));
+        to_stderr(&format!("{} {}\n", self.label("warning:", "1;33"), safe_lines(message)));
     }
 
     /// An error and what caused it, to standard error.
     pub(crate) fn error(&self, messages: &[String]) {
         let Some((first, causes)) = messages.split_first() else { return };
-        let mut text = format!("{} {}\n", self.label("error:", "1;31"), safe(first));
+        let mut text = format!("{} {}\n", self.label("error:", "1;31"), safe_lines(first));
         for cause in causes {
-            text.push_str(&format!("  because: {}\n", safe(cause)));
+            text.push_str(&format!("  because: {}\n", safe_lines(cause)));
         }
         to_stderr(&text);
     }
@@ -113,7 +127,23 @@ impl Output {
     }
 }
 
+/// Text of several lines, such as an error with a list of candidates. Lines after the first are indented, so that none that comes from
+/// outside can pass for a message of its own.
+fn safe_lines(text: &str) -> String {
+    text.lines().map(safe).collect::<Vec<_>>().join("\n  ")
+}
+
 /// Writes to standard error. Where even that fails there is nobody left to tell.
 pub(crate) fn to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_lines_are_indented_and_harmless() {
+        assert_eq!(safe_lines("which?\n  a\nerror: fake\u{1b}[2J"), "which?\n    a\n  error: fake\\u{1b}[2J");
+    }
 }

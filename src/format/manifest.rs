@@ -57,7 +57,7 @@ impl Manifest {
         if self.configs.iter().any(|config| config.bytes.len() > MAX_CONFIG_BYTES) {
             return Err("a configuration file has more than 1 MiB");
         }
-        if !self.configs.iter().all(|config| is_plain_name(&config.name)) {
+        if !self.configs.iter().all(ConfigFile::has_plain_name) {
             return Err("a configuration file's name has a directory in it or is no name");
         }
         if self.sequence == 0 {
@@ -128,6 +128,13 @@ impl Manifest {
 }
 
 /// Whether a file of this name can be written into a directory and nowhere else.
+impl ConfigFile {
+    /// Whether a manifest can keep a file of this name: no directories, no control characters, 255 bytes at most.
+    pub fn has_plain_name(&self) -> bool {
+        is_plain_name(&self.name)
+    }
+}
+
 fn is_plain_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\\']) && !name.chars().any(char::is_control)
 }

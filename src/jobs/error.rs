@@ -10,7 +10,7 @@ use crate::catalogue::CatalogueError;
 use crate::crypt::CryptError;
 use crate::format::FormatError;
 use crate::scan::ScanError;
-use crate::source::SourceError;
+use crate::source::{HintError, SourceError};
 use crate::store::StoreError;
 use crate::units::{GridError, KeySlotId, MachineName, NameError};
 
@@ -69,6 +69,25 @@ pub enum JobError {
     NoSample {
         /// The image.
         path: PathBuf,
+    },
+    /// A file of hints cannot be understood.
+    #[error("{}: {source}", path.display())]
+    Hints {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HintError,
+    },
+    /// A disk that lies in the vault.
+    #[error(
+        "'{}' lies in the vault {}, which cannot back up its own files; name the machine's disk, or use another vault",
+        path.display(), location.display()
+    )]
+    SourceInVault {
+        /// What was named.
+        path: PathBuf,
+        /// The vault's directory.
+        location: PathBuf,
     },
     /// A machine without disks.
     #[error("there is nothing to back up of {machine}: name its disks with --disk NAME=SOURCE")]
@@ -144,14 +163,31 @@ impl JobError {
         match self {
             Self::Cancelled | Self::Scan(ScanError::Cancelled) => ErrorKind::Cancelled,
             Self::Store(error) => store_kind(error),
+            Self::Catalogue(error) => catalogue_kind(error),
             _ => ErrorKind::Other,
         }
+    }
+}
+
+fn catalogue_kind(error: &CatalogueError) -> ErrorKind {
+    match error {
+        CatalogueError::Damaged { source: FormatError::Unsupported { .. }, .. }
+        | CatalogueError::Sealed(CryptError::Format { source: FormatError::Unsupported { .. }, .. }) => ErrorKind::Other,
+        CatalogueError::Sealed(_)
+        | CatalogueError::Damaged { .. }
+        | CatalogueError::Misplaced { .. }
+        | CatalogueError::Missing { .. }
+        | CatalogueError::NodeDamaged { .. } => ErrorKind::Damage,
+        CatalogueError::NodeUnreadable { source, .. } => source.downcast_ref::<StoreError>().map_or(ErrorKind::Other, store_kind),
+        _ => ErrorKind::Other,
     }
 }
 
 fn store_kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Cancelled => ErrorKind::Cancelled,
+        // What is asked for was named by the vault itself. One that is only out of reach is no damage.
+        StoreError::Backend(BackendError::NotFound { .. } | BackendError::Truncated { .. }) => ErrorKind::Damage,
         // An object of a later format is whole.
         StoreError::Damaged { source: FormatError::Unsupported { .. }, .. }
         | StoreError::Sealed { source: CryptError::Format { source: FormatError::Unsupported { .. }, .. }, .. } => ErrorKind::Other,

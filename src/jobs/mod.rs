@@ -5,14 +5,20 @@
 
 pub mod backup;
 pub mod bench;
+pub mod diff;
 mod error;
 pub mod index;
 pub mod keys;
 pub mod nodes;
+pub mod points;
+pub mod sources;
+pub mod stats;
 pub mod vault;
 pub mod verify;
 
 pub use error::{ErrorKind, JobError};
 
+#[cfg(test)]
+mod testkit;
 #[cfg(test)]
 mod tests;

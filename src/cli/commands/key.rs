@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::fault::usage;
-use super::super::render::{Table, local, safe, size};
+use super::super::render::{Align, Table, local, safe, size};
 use super::super::secret::{NEW, NewSecretArgs, SecretSource};
 
 /// Options of `cairn key`.
@@ -130,7 +130,7 @@ impl SlotDocument {
 }
 
 fn table(slots: &[SlotDocument], width: Option<u16>) -> String {
-    let mut table = Table::new(&["ID", "LABEL", "KIND", "ADDED"]);
+    let mut table = Table::new(&["ID", "LABEL", "KIND", "ADDED"].map(|title| (title, Align::Left)));
     for slot in slots {
         let kind = match (slot.memory_bytes, slot.passes) {
             (Some(memory), Some(passes)) => format!("{} (Argon2id, {}, {passes} passes)", slot.kind, size(memory)),

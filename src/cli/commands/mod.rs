@@ -1,6 +1,12 @@
 //! One file a command: its options and help, what they mean, one call of the library, the result shown.
 
+pub(crate) mod backup;
+pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod diff;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod man;
+pub(crate) mod points;
+pub(crate) mod show;
+pub(crate) mod stats;

@@ -5,7 +5,7 @@ mod table;
 mod text;
 mod time;
 
-pub(crate) use size::size;
-pub(crate) use table::{Details, Table};
+pub(crate) use size::{rate, ratio, size};
+pub(crate) use table::{Align, Details, Table};
 pub(crate) use text::{safe, safe_json};
-pub(crate) use time::local;
+pub(crate) use time::{age, duration, local};

@@ -20,6 +20,23 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// Bytes per second: "310 MiB/s"; "-" where no time passed.
+pub(crate) fn rate(bytes: u64, seconds: f64) -> String {
+    if seconds <= 0.0 {
+        return "-".to_owned();
+    }
+    format!("{}/s", size((bytes as f64 / seconds) as u64))
+}
+
+/// How many times `large` is `small`: "3.2 x"; "-" where there is nothing to divide by.
+pub(crate) fn ratio(large: u64, small: u64) -> String {
+    if small == 0 {
+        return "-".to_owned();
+    }
+    let ratio = large as f64 / small as f64;
+    if ratio < 100.0 { format!("{ratio:.1} x") } else { format!("{ratio:.0} x") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +62,14 @@ mod tests {
         for (bytes, expected) in cases {
             assert_eq!(size(bytes), expected, "{bytes}");
         }
+    }
+
+    #[test]
+    fn rates_and_ratios_survive_zero() {
+        assert_eq!(rate(1 << 30, 2.0), "512 MiB/s");
+        assert_eq!(rate(1, 0.0), "-");
+        assert_eq!(ratio(32, 10), "3.2 x");
+        assert_eq!(ratio(1000, 1), "1000 x");
+        assert_eq!(ratio(1, 0), "-");
     }
 }

@@ -1,8 +1,17 @@
 //! Tables and lists of details. Every cell is made harmless here, so that no caller can forget it.
 
-use comfy_table::{ContentArrangement, presets};
+use comfy_table::{CellAlignment, ContentArrangement, presets};
 
 use super::safe;
+
+/// How a column stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
 
 /// Rows under a header line.
 #[derive(Debug)]
@@ -15,12 +24,16 @@ const MIN_WIDTH: u16 = 20;
 
 impl Table {
     /// A table with these columns.
-    pub(crate) fn new(columns: &[&str]) -> Self {
+    pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(columns.iter().copied());
-        for column in table.column_iter_mut() {
+        table.set_header(columns.iter().map(|(title, _)| *title));
+        for (column, (_, align)) in table.column_iter_mut().zip(columns) {
             column.set_padding((0, 2));
+            column.set_cell_alignment(match align {
+                Align::Left => CellAlignment::Left,
+                Align::Right => CellAlignment::Right,
+            });
         }
         Self { table }
     }
@@ -43,9 +56,15 @@ impl Table {
     }
 }
 
-/// "Name: value" lines with the values in one column.
+/// "Name: value" lines with the values in one column, in sections.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
+    sections: Vec<Section>,
+}
+
+#[derive(Debug, Default)]
+struct Section {
+    title: Option<String>,
     lines: Vec<(String, String)>,
 }
 
@@ -55,17 +74,42 @@ impl Details {
         Self::default()
     }
 
+    /// Begins a section with a title; its lines are indented.
+    pub(crate) fn section(&mut self, title: &str) -> &mut Self {
+        self.sections.push(Section { title: Some(safe(title).into_owned()), lines: Vec::new() });
+        self
+    }
+
     /// Adds a line.
     pub(crate) fn line(&mut self, name: &str, value: impl AsRef<str>) -> &mut Self {
-        self.lines.push((safe(name).into_owned(), safe(value.as_ref()).into_owned()));
+        if self.sections.is_empty() {
+            self.sections.push(Section::default());
+        }
+        if let Some(section) = self.sections.last_mut() {
+            section.lines.push((safe(name).into_owned(), safe(value.as_ref()).into_owned()));
+        }
         self
     }
 
     /// The lines, each with a line feed.
     pub(crate) fn render(&self) -> String {
-        let width = self.lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) + 1;
-        let line = |(name, value): &(String, String)| format!("{:<width$}  {value}", format!("{name}:")).trim_end().to_owned() + "\n";
-        self.lines.iter().map(line).collect()
+        let names = self.sections.iter().flat_map(|section| &section.lines).map(|(name, _)| name.chars().count());
+        let width = names.max().unwrap_or(0) + 1;
+        let mut text = String::new();
+        for (index, section) in self.sections.iter().enumerate() {
+            if let Some(title) = &section.title {
+                text.push_str(if index == 0 { "" } else { "\n" });
+                text.push_str(title);
+                text.push('\n');
+            }
+            let indent = if section.title.is_some() { "  " } else { "" };
+            for (name, value) in &section.lines {
+                let line = format!("{indent}{:<width$}  {value}", format!("{name}:"));
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
+        }
+        text
     }
 }
 
@@ -74,7 +118,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&["NAME", "SIZE", "NOTE"]);
+        let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Left)]);
         table.row(["vda".into(), "1.0 GiB".into(), "a note that is rather long for a narrow terminal".into()]);
         table.row(["evil\u{1b}[2J\nname".into(), "12 B".into(), String::new()]);
         table
@@ -83,9 +127,9 @@ mod tests {
     #[test]
     fn a_row_is_one_line_where_there_is_no_terminal() {
         let expected = "\
-NAME                 SIZE     NOTE
+NAME                    SIZE  NOTE
 vda                  1.0 GiB  a note that is rather long for a narrow terminal
-evil\\u{1b}[2J\\nname  12 B
+evil\\u{1b}[2J\\nname     12 B
 ";
         assert_eq!(table().render(None), expected);
     }
@@ -102,6 +146,7 @@ evil\\u{1b}[2J\\nname  12 B
     fn details_stand_in_one_column() {
         let mut details = Details::new();
         details.line("Vault", "/tmp/v").line("Id", "00\u{7}");
-        assert_eq!(details.render(), "Vault:  /tmp/v\nId:     00\\u{7}\n");
+        details.section("Disk vda").line("Size", "1.0 GiB");
+        assert_eq!(details.render(), "Vault:  /tmp/v\nId:     00\\u{7}\n\nDisk vda\n  Size:   1.0 GiB\n");
     }
 }

@@ -1,73 +1,9 @@
-//! Making vaults, opening them, and their key slots, by the command line.
-#![expect(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+//! Making vaults, opening them, and their key slots.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use assert_cmd::Command;
-use serde_json::Value;
-use tempfile::TempDir;
-
-/// A directory with room for a vault, and commands on it.
-struct Place {
-    directory: TempDir,
-}
-
-/// How a command ended.
-struct Ended {
-    code: Option<i32>,
-    output: String,
-    errors: String,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { directory: TempDir::new().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn vault(&self) -> String {
-        self.path("vault").to_str().unwrap().to_owned()
-    }
-
-    fn run(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
-        let mut command = Command::cargo_bin("cairn").unwrap();
-        command.env_clear().env("HOME", self.directory.path()).envs(environment.iter().copied());
-        let output = command.args(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: output.status.code(), output: text(output.stdout), errors: text(output.stderr) }
-    }
-
-    /// With the vault named and the passphrase given.
-    fn in_vault(&self, passphrase: &str, arguments: &[&str]) -> Ended {
-        self.run(&[("CAIRN_VAULT", &self.vault()), ("CAIRN_PASSPHRASE", passphrase)], arguments)
-    }
-
-    /// A vault that a key file opens: no key derivation to wait for.
-    fn with_key_file(&self) -> String {
-        let key = self.path("vault.key").to_str().unwrap().to_owned();
-        let made = self.run(&[], &["init", &self.vault(), "--encryption", "keyfile", "--key-file", &key]);
-        assert_eq!(made.code, Some(0), "{}", made.errors);
-        key
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    fn failed(&self, code: i32, message: &str) {
-        assert_eq!((self.code, self.output.as_str()), (Some(code), ""), "{}", self.errors);
-        assert!(self.errors.contains(message), "expected {message:?} in: {}", self.errors);
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        assert_eq!(self.code, Some(0), "{}", self.errors);
-        serde_json::from_str(&self.output).unwrap()
-    }
-}
+use crate::place::Place;
 
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -1,5 +1,4 @@
 //! The frame of the command line: help, usage errors, completions, man pages, the two streams.
-#![expect(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
 use assert_cmd::Command;
 

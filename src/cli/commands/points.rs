@@ -1,0 +1,137 @@
+//! `cairn points`: the recovery points of a vault.
+
+use cairn::jobs::points::Filter;
+use cairn::units::MachineName;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::context::Context;
+use super::super::exit::Exit;
+use super::super::fault::usage;
+use super::super::json::{ConsistencyChoice, PointDocument};
+use super::super::moment::{End, range_end};
+use super::super::render::{Align, Table, local, size};
+
+/// How far back points are shown unless somebody says.
+const DEFAULT_DAYS: i64 = 30;
+/// Digits of an id in the table.
+const ID_DIGITS: usize = 12;
+
+/// Options of `cairn points`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Shows the last 30 days unless --all, --since or --until says otherwise. Times are local; names and --json are UTC.
+
+Examples:
+  cairn points
+  cairn points web01 --all
+  cairn points --since 2026-11-01 --until 2026-11-15 --tag nightly
+  cairn points --since 36h --consistency application
+  cairn points web01 --all --json | jq '.[].name'")]
+pub(crate) struct PointsArgs {
+    /// Only of this machine
+    machine: Option<String>,
+
+    /// All, however old
+    #[arg(long, conflicts_with_all = ["since", "until"])]
+    all: bool,
+
+    /// Not before: a day, a time, or an age such as 36h or 30d
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Not after
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+
+    /// Only of this consistency
+    #[arg(long, value_enum, value_name = "KIND")]
+    consistency: Option<ConsistencyChoice>,
+
+    /// Only with this tag; given several times, with all of them
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+}
+
+/// Shows them.
+pub(crate) fn run(context: &Context, args: PointsArgs) -> anyhow::Result<Exit> {
+    let zone = TimeZone::system();
+    let mut filter = filter(&args, Timestamp::now(), &zone)?;
+    let vault = context.open_vault()?;
+    let monitor = context.monitor()?;
+    let listing = context.list_points(&vault, &monitor)?;
+    let ended = monitor.finish();
+    let points: Vec<_> = listing.points.iter().filter(|point| filter.admits(point)).collect();
+    let documents: Vec<_> = points.iter().map(|point| PointDocument::new(&point.manifest, point.state.as_ref())).collect();
+    context.output.result(&documents, || table(&documents, &zone, context.output.width()))?;
+    if filter.since.take().is_some() && args.since.is_none() {
+        let older = listing.points.iter().filter(|point| filter.admits(point)).count().saturating_sub(points.len());
+        if older > 0 {
+            context.output.note(&format!("{older} older than {DEFAULT_DAYS} days not shown; --all shows them"));
+        }
+    }
+    Ok(Exit::done(ended.warning_count))
+}
+
+fn filter(args: &PointsArgs, now: Timestamp, zone: &TimeZone) -> anyhow::Result<Filter> {
+    let machine = args.machine.as_deref().map(|name| name.parse::<MachineName>().map_err(|error| usage(error.to_string()))).transpose()?;
+    let since = args.since.as_deref().map(|text| range_end(text, End::Since, now, zone)).transpose()?;
+    let until = args.until.as_deref().map(|text| range_end(text, End::Until, now, zone)).transpose()?;
+    let by_default = (!args.all && until.is_none()).then(|| now - SignedDuration::from_hours(24 * DEFAULT_DAYS));
+    Ok(Filter { machine, since: since.or(by_default), until, consistency: args.consistency.map(Into::into), tags: args.tags.clone() })
+}
+
+fn table(points: &[PointDocument], zone: &TimeZone, width: Option<u16>) -> String {
+    let mut table = Table::new(&[
+        ("ID", Align::Left),
+        ("MACHINE", Align::Left),
+        ("TIME", Align::Left),
+        ("CONSISTENCY", Align::Left),
+        ("DISKS", Align::Left),
+        ("SIZE", Align::Right),
+        ("CHANGED", Align::Right),
+        ("STORED", Align::Right),
+        ("TAGS", Align::Left),
+    ]);
+    for point in points {
+        table.row([
+            point.id.get(..ID_DIGITS).unwrap_or(&point.id).to_owned(),
+            point.machine.clone(),
+            local(point.time, zone),
+            point.consistency.to_owned(),
+            point.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(" "),
+            size(point.size_bytes),
+            size(point.bytes_changed),
+            size(point.bytes_stored),
+            point.tags.join(" "),
+        ]);
+    }
+    table.render(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: PointsArgs,
+    }
+
+    fn since(arguments: &[&str]) -> Option<String> {
+        let typed = Typed::parse_from([&["points"], arguments].concat());
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        filter(&typed.args, now, &TimeZone::UTC).unwrap().since.map(|time| time.to_string())
+    }
+
+    #[test]
+    fn the_last_thirty_days_are_shown_unless_somebody_says() {
+        assert_eq!(since(&[]).as_deref(), Some("2026-10-23T12:00:00Z"));
+        assert_eq!(since(&["--all"]), None);
+        assert_eq!(since(&["--until", "2026-01-01"]), None);
+        assert_eq!(since(&["--since", "2026-01-01"]).as_deref(), Some("2026-01-01T00:00:00Z"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The command line from outside: the binary is run as a person or a script would run it.
+#![expect(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
+mod backup;
+mod frame;
+mod interrupt;
+mod place;
+mod points;
+mod vault;
