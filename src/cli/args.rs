@@ -19,6 +19,7 @@ Examples:
   cairn backup web01 --disk vda=/var/lib/libvirt/images/web01.qcow2
   cairn points web01
   cairn diff web01@latest~1 web01@latest
+  cairn verify --all
 
 A point is named web01@2026-11-22T20:30:00Z (UTC), and wherever a point is taken also web01@latest, web01@latest~2,
 web01@2026-11-21 (the last of that day) or a unique prefix of its id.";
@@ -90,10 +91,14 @@ pub(crate) enum Command {
     Show(commands::show::ShowArgs),
     /// Show what differs between two recovery points
     Diff(commands::diff::DiffArgs),
+    /// Read points again, hash them again, and name all damage
+    Verify(commands::verify::VerifyArgs),
     /// Show what the vault holds, and what deduplication and compression save
     Stats(commands::stats::StatsArgs),
     /// List, add and remove the ways to unlock a vault
     Key(commands::key::KeyArgs),
+    /// Make the deduplication index anew
+    Index(commands::index::IndexArgs),
     /// Measure this machine's rates, and the share of them that Cairn reaches
     Bench(commands::bench::BenchArgs),
     /// Write a completion script for a shell to standard output

@@ -7,3 +7,4 @@ mod interrupt;
 mod place;
 mod points;
 mod vault;
+mod verify;
