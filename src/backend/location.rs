@@ -143,13 +143,8 @@ impl Location {
             Self::Directory(path) => Ok(Arc::new(LocalDirectory::create(path)?)),
             Self::Bucket(bucket) => {
                 let store = open_bucket(bucket)?;
-                match store.list("")?.first() {
-                    None => Ok(store),
-                    Some(found) => {
-                        let reason = format!("the place is not empty: it holds '{}'; choose another prefix", found.name);
-                        Err(BackendError::Unsupported { location: self.to_string(), reason })
-                    }
-                }
+                refuse_objects(store.as_ref())?;
+                Ok(store)
             }
         }
     }
@@ -159,6 +154,17 @@ impl Location {
         match self {
             Self::Directory(path) => Some(path),
             Self::Bucket(_) => None,
+        }
+    }
+}
+
+/// An error where the store holds anything.
+fn refuse_objects(store: &dyn Backend) -> Result<(), BackendError> {
+    match store.list("")?.first() {
+        None => Ok(()),
+        Some(found) => {
+            let reason = format!("the place is not empty: it holds '{}'; choose another prefix", found.name);
+            Err(BackendError::Unsupported { location: store.location(), reason })
         }
     }
 }
@@ -239,6 +245,15 @@ mod tests {
         assert!(location.open().is_err());
         assert!(location.create().unwrap().list("").unwrap().is_empty());
         assert_eq!(location.open().unwrap().location(), location.to_string());
+    }
+
+    #[test]
+    fn a_bucket_that_holds_something_is_refused() {
+        let store = crate::backend::MemoryBackend::new();
+        refuse_objects(&store).unwrap();
+        assert_eq!(store.create("a/b", b"1").unwrap(), crate::backend::Created::New);
+        let error = refuse_objects(&store).unwrap_err().to_string();
+        assert!(error.contains("not empty") && error.contains("a/b"), "{error}");
     }
 
     #[cfg(not(feature = "remote"))]

@@ -158,7 +158,7 @@ impl Server {
         let wait = Duration::from_millis(20);
         let retry = RetryPolicy { first_wait: wait, longest_wait: wait, give_up_after: PATIENCE, most_attempts: 4 };
         let bucket = Bucket { service, name: bucket.to_owned(), prefix: prefix.to_owned() };
-        Ok(ObjectStoreBackend::open(&bucket, &RemoteOptions { environment, retry })?)
+        Ok(ObjectStoreBackend::open(&bucket, &RemoteOptions { environment, retry, silence: PATIENCE })?)
     }
 
     /// Kills the server as a power cut would.

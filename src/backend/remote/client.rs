@@ -15,8 +15,6 @@ use super::errors;
 use crate::backend::name::{check_name, is_name};
 use crate::backend::{BackendError, Created, Listed};
 
-/// How long a service may be silent, on top of what the bytes take.
-const SILENCE: Duration = Duration::from_secs(30);
 /// The slowest line that is waited for: a pack of 64 MiB may take 17 minutes. A peer that vanished is noticed after half a
 /// minute by TCP.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
@@ -28,6 +26,8 @@ pub(super) struct Client {
     pub(super) prefix: String,
     pub(super) store: Box<dyn ObjectStore>,
     pub(super) runtime: Runtime,
+    /// How long the service may be silent.
+    pub(super) silence: Duration,
 }
 
 impl Client {
@@ -60,7 +60,7 @@ impl Client {
     }
 
     fn silent(&self, name: &str, doing: &'static str, limit: Duration) -> BackendError {
-        let text = format!("no answer within {} s", limit.as_secs());
+        let text = format!("no answer within {limit:?}");
         self.io(name, doing, io::Error::new(io::ErrorKind::TimedOut, text))
     }
 
@@ -72,7 +72,7 @@ impl Client {
         bytes: u64,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, BackendError> {
-        let limit = SILENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        let limit = self.silence + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
         match self.runtime.block_on(async { timeout(limit, request).await }) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(errors::sort(&self.location, name, doing, &error)),
@@ -134,11 +134,11 @@ impl Client {
         let mut pieces = result.into_stream();
         self.runtime.block_on(async {
             loop {
-                match timeout(SILENCE, pieces.next()).await {
+                match timeout(self.silence, pieces.next()).await {
                     Ok(Some(Ok(bytes))) if take(&bytes) => {}
                     Ok(Some(Ok(_)) | None) => return Ok(size_bytes),
                     Ok(Some(Err(error))) => return Err(errors::sort(&self.location, name, DOING, &error)),
-                    Err(_) => return Err(self.silent(name, DOING, SILENCE)),
+                    Err(_) => return Err(self.silent(name, DOING, self.silence)),
                 }
             }
         })
@@ -201,14 +201,14 @@ impl Client {
         let mut found = Vec::new();
         self.runtime.block_on(async {
             loop {
-                match timeout(SILENCE, listing.next()).await {
+                match timeout(self.silence, listing.next()).await {
                     Ok(Some(Ok(meta))) => {
                         let name = meta.location.as_ref().strip_prefix(&above).filter(|name| is_name(name));
                         found.extend(name.map(|name| Listed { name: name.to_owned(), size_bytes: meta.size }));
                     }
                     Ok(Some(Err(error))) => return Err(errors::sort(&self.location, prefix, "listing", &error)),
                     Ok(None) => return Ok(()),
-                    Err(_) => return Err(self.silent(prefix, "listing", SILENCE)),
+                    Err(_) => return Err(self.silent(prefix, "listing", self.silence)),
                 }
             }
         })?;

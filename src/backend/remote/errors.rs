@@ -29,7 +29,7 @@ pub(super) fn sort(location: &str, name: &str, doing: &'static str, error: &obje
     if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") {
         return BackendError::Unsupported { location, reason: NO_BUCKET.to_owned() };
     }
-    let reason = brief(&text);
+    let reason = with_hint(brief(&text));
     match (error, status(error)) {
         (object_store::Error::NotFound { .. }, _) => BackendError::NotFound { location, name },
         (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }, _) => {
@@ -44,7 +44,7 @@ pub(super) fn sort(location: &str, name: &str, doing: &'static str, error: &obje
         (object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. }, _) => {
             BackendError::Unsupported { location, reason: format!("{doing} '{name}' is not supported: {reason}") }
         }
-        _ => BackendError::Io { location, name, doing, source: io::Error::other(with_hint(reason)) },
+        _ => BackendError::Io { location, name, doing, source: io::Error::other(reason) },
     }
 }
 

@@ -11,6 +11,8 @@
 mod client;
 mod errors;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use settings::RemoteOptions;
 
@@ -49,7 +51,7 @@ impl ObjectStoreBackend {
             .map_err(|error| refuse(format!("{error}; check the environment variables of the service")))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("object-store").enable_all().build();
         let runtime = runtime.map_err(|error| refuse(format!("threads cannot be started: {error}")))?;
-        let client = Client { prefix: bucket.prefix.clone(), store, runtime, location };
+        let client = Client { prefix: bucket.prefix.clone(), store, runtime, location, silence: options.silence };
         Ok(Self { client: Arc::new(client), retry: options.retry })
     }
 }

@@ -25,15 +25,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RemoteOptions {
     /// Environment variables: endpoint and credentials.
     pub environment: BTreeMap<String, String>,
-    /// How long to go on when the store does not answer.
+    /// How long to go on after failures that may pass.
     pub retry: RetryPolicy,
+    /// How long the service may be silent in one request, on top of what the bytes take.
+    pub silence: Duration,
 }
 
 impl Default for RemoteOptions {
     /// The process's environment and the usual patience.
     fn default() -> Self {
         let plain = |(key, value): (std::ffi::OsString, std::ffi::OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
-        Self { environment: std::env::vars_os().filter_map(plain).collect(), retry: RetryPolicy::default() }
+        Self {
+            environment: std::env::vars_os().filter_map(plain).collect(),
+            retry: RetryPolicy::default(),
+            silence: Duration::from_secs(30),
+        }
     }
 }
 
