@@ -1,3 +1,5 @@
+//! Clients of object stores without a service: missing settings, silence, limits.
+
 use std::net::TcpListener;
 use std::time::Duration;
 
