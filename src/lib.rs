@@ -10,6 +10,7 @@ pub mod format;
 pub mod io;
 pub mod jobs;
 pub mod monitor;
+pub mod restore;
 pub mod scan;
 pub mod source;
 pub mod store;

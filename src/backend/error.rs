@@ -66,6 +66,16 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// Whether it concerns one object alone, which is gone, cut short or on a bad sector; else nothing can be said of the others either.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::NotFound { .. } | Self::Truncated { .. } => true,
+            // What a local disk says of a bad sector.
+            Self::Io { source, .. } => source.raw_os_error() == Some(libc::EIO),
+            Self::Full { .. } | Self::Denied { .. } | Self::Unsupported { .. } => false,
+        }
+    }
+
     /// Sorts a system error by what the caller does next.
     pub fn from_io(location: &str, name: &str, doing: &'static str, source: io::Error) -> Self {
         let (location, name) = (location.to_owned(), name.to_owned());

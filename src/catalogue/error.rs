@@ -146,3 +146,18 @@ fn or_perhaps(candidates: &[String]) -> String {
 fn lines(candidates: &[String]) -> String {
     candidates.iter().map(|candidate| format!("\n  {candidate}")).collect()
 }
+
+impl CatalogueError {
+    /// Whether it says that something in the vault is damaged or gone, rather than that the place does not answer, that the vault is of a
+    /// later version, or that somebody asked for something else. Of [`CatalogueError::NodeUnreadable`] only the store can tell.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Backend(error) => error.is_damage(),
+            // An object of a later version is whole.
+            Self::Sealed(CryptError::Format { source: FormatError::Unsupported { .. }, .. })
+            | Self::Damaged { source: FormatError::Unsupported { .. }, .. } => false,
+            Self::Sealed(_) | Self::Damaged { .. } | Self::Misplaced { .. } | Self::Missing { .. } | Self::NodeDamaged { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -13,7 +13,10 @@ pub use file::FileAt;
 pub use memory::MemoryAt;
 #[cfg(test)]
 pub(crate) use sys::{FailingSync, fail_calls, fail_fsync};
-pub use sys::{FileExtent, FileExtents, block_device_bytes, data_extents, file_extents, map_file, punch_hole, start_write_back};
+pub use sys::{
+    FileExtent, FileExtents, block_device_bytes, data_extents, file_extents, forget_cached, map_file, next_data, punch_hole,
+    start_write_back,
+};
 
 use std::io;
 

@@ -65,6 +65,38 @@ pub fn data_extents(file: &File, size_bytes: u64) -> io::Result<ExtentSet> {
     Ok(extents)
 }
 
+/// The first part of `range` that the filesystem has data for; the rest before it is a hole. All of it where the filesystem does not know,
+/// and on block devices. The file's own position is moved.
+///
+/// # Errors
+/// What the system says.
+pub fn next_data(file: &File, range: Extent) -> io::Result<Option<Extent>> {
+    let start = match seek(file, SeekFrom::Data(range.offset())) {
+        Ok(start) => start,
+        Err(rustix::io::Errno::NXIO) => return Ok(None),
+        Err(rustix::io::Errno::INVAL) => return Ok((!range.is_empty()).then_some(range)),
+        Err(error) => return Err(error.into()),
+    };
+    if start >= range.end() {
+        return Ok(None);
+    }
+    let end = match seek(file, SeekFrom::Hole(start)) {
+        Ok(end) => end.min(range.end()),
+        // Somebody cut the file off meanwhile.
+        Err(rustix::io::Errno::NXIO) => range.end(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(Extent::between(start, end.max(start + 1))))
+}
+
+/// Takes a file's pages out of the page cache, so that the next read asks the medium. Pages that are not yet written stay.
+///
+/// # Errors
+/// What the system says.
+pub fn forget_cached(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
 /// Deallocates a range, which then reads as zeros; the size stays.
 ///
 /// # Errors
@@ -256,6 +288,26 @@ mod tests {
         let extents = data_extents(&file, 8 << 20)?;
         assert!(extents.overlaps(Extent::between(4 << 20, (4 << 20) + 4096)));
         assert!(extents.total_bytes() <= 8 << 20);
+        Ok(())
+    }
+
+    #[test]
+    fn data_is_found_range_by_range() -> io::Result<()> {
+        let file = tempfile::tempfile()?;
+        file.set_len(8 << 20)?;
+        for offset in [1 << 20, 4 << 20] {
+            file.write_all_at(&[1; 4096], offset)?;
+        }
+        let whole = Extent::between(0, 8 << 20);
+        let first = next_data(&file, whole)?;
+        assert!(first.is_some_and(|data| data.offset() <= 1 << 20 && data.end() >= (1 << 20) + 4096), "{first:?}");
+        assert_eq!(next_data(&file, Extent::between(1 << 20, (1 << 20) + 10))?, Some(Extent::between(1 << 20, (1 << 20) + 10)));
+        // Not every filesystem has holes; where there is one, nothing is found in it or past the end.
+        if data_extents(&file, 8 << 20)?.total_bytes() < 4 << 20 {
+            assert_eq!(next_data(&file, Extent::between(2 << 20, 4 << 20))?, None);
+            assert_eq!(next_data(&file, Extent::between(6 << 20, 8 << 20))?, None);
+        }
+        assert_eq!(next_data(&file, Extent::between(9 << 20, 10 << 20))?, None);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::backend::BackendError;
 use crate::catalogue::CatalogueError;
 use crate::crypt::CryptError;
-use crate::format::FormatError;
+use crate::restore::{RestoreError, is_map_damage};
 use crate::scan::ScanError;
 use crate::source::{HintError, SourceError};
 use crate::store::StoreError;
@@ -117,6 +117,34 @@ pub enum JobError {
         /// Tries.
         attempts: u32,
     },
+    /// A disk could not be restored.
+    #[error("disk {disk} of {point}: {source}")]
+    Restore {
+        /// The disk.
+        disk: MachineName,
+        /// The point, as a person names it.
+        point: String,
+        /// Why.
+        source: RestoreError,
+    },
+    /// The point has no such disk.
+    #[error("{point} has no disk {disk}; it has {has}")]
+    NoSuchDisk {
+        /// The point, as a person names it.
+        point: String,
+        /// What was asked for.
+        disk: MachineName,
+        /// Its disks.
+        has: String,
+    },
+    /// Several disks cannot go to one target.
+    #[error("'{}' is no directory, and without --disk a whole recovery point is restored; name one of its disks: {has}", path.display())]
+    NoDirectory {
+        /// The target.
+        path: PathBuf,
+        /// The point's disks.
+        has: String,
+    },
     /// No key slot is called that.
     #[error("no key slot has an id or label '{asked}'; `cairn key list` shows them")]
     NoSuchSlot {
@@ -162,38 +190,11 @@ impl JobError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Cancelled | Self::Scan(ScanError::Cancelled) => ErrorKind::Cancelled,
-            Self::Store(error) => store_kind(error),
-            Self::Catalogue(error) => catalogue_kind(error),
+            Self::Store(StoreError::Cancelled) | Self::Restore { source: RestoreError::Cancelled, .. } => ErrorKind::Cancelled,
+            Self::Store(error) if error.is_damage() => ErrorKind::Damage,
+            Self::Catalogue(error) if is_map_damage(error) => ErrorKind::Damage,
+            Self::Restore { source, .. } if source.is_damage() => ErrorKind::Damage,
             _ => ErrorKind::Other,
         }
-    }
-}
-
-fn catalogue_kind(error: &CatalogueError) -> ErrorKind {
-    match error {
-        CatalogueError::Damaged { source: FormatError::Unsupported { .. }, .. }
-        | CatalogueError::Sealed(CryptError::Format { source: FormatError::Unsupported { .. }, .. }) => ErrorKind::Other,
-        CatalogueError::Sealed(_)
-        | CatalogueError::Damaged { .. }
-        | CatalogueError::Misplaced { .. }
-        | CatalogueError::Missing { .. }
-        | CatalogueError::NodeDamaged { .. } => ErrorKind::Damage,
-        CatalogueError::NodeUnreadable { source, .. } => source.downcast_ref::<StoreError>().map_or(ErrorKind::Other, store_kind),
-        _ => ErrorKind::Other,
-    }
-}
-
-fn store_kind(error: &StoreError) -> ErrorKind {
-    match error {
-        StoreError::Cancelled => ErrorKind::Cancelled,
-        // What is asked for was named by the vault itself. One that is only out of reach is no damage.
-        StoreError::Backend(BackendError::NotFound { .. } | BackendError::Truncated { .. }) => ErrorKind::Damage,
-        // An object of a later format is whole.
-        StoreError::Damaged { source: FormatError::Unsupported { .. }, .. }
-        | StoreError::Sealed { source: CryptError::Format { source: FormatError::Unsupported { .. }, .. }, .. } => ErrorKind::Other,
-        StoreError::Damaged { .. } | StoreError::Sealed { .. } | StoreError::Frame { .. } | StoreError::Unresolved { .. } => {
-            ErrorKind::Damage
-        }
-        _ => ErrorKind::Other,
     }
 }

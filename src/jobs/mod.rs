@@ -11,6 +11,7 @@ pub mod index;
 pub mod keys;
 pub mod nodes;
 pub mod points;
+pub mod restore;
 pub mod sources;
 pub mod stats;
 pub mod vault;
@@ -18,6 +19,8 @@ pub mod verify;
 
 pub use error::{ErrorKind, JobError};
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod testkit;
 #[cfg(test)]

@@ -132,4 +132,17 @@ impl StoreError {
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Backend(BackendError::NotFound { .. }))
     }
+
+    /// Whether it says that something in the vault is damaged or gone, rather than that the place does not answer, that the vault is of a
+    /// later version, or that somebody asked for something else.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Backend(error) => error.is_damage(),
+            // An object of a later version is whole.
+            Self::Damaged { source: FormatError::Unsupported { .. }, .. }
+            | Self::Sealed { source: CryptError::Format { source: FormatError::Unsupported { .. }, .. }, .. } => false,
+            Self::Damaged { .. } | Self::Sealed { .. } | Self::Frame { .. } | Self::Runs { .. } | Self::Unresolved { .. } => true,
+            _ => false,
+        }
+    }
 }

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::object::Objects;
 use super::parallel::map_parallel;
 use super::{ManifestHash, StoredManifest};
-use crate::backend::BackendError;
 use crate::catalogue::CatalogueError;
 use crate::format::names::{ObjectName, POINTS, STATES, VERDICTS};
 use crate::format::point::{Decision, Manifest, PointState};
@@ -232,10 +231,7 @@ fn sort_in(listing: &mut Listing, fetched: Fetched) -> Result<(), CatalogueError
 /// the latest.
 fn is_damage(error: &CatalogueError) -> bool {
     match error {
-        CatalogueError::Backend(BackendError::NotFound { .. } | BackendError::Truncated { .. }) => true,
-        // What a local disk says of a bad sector.
-        CatalogueError::Backend(BackendError::Io { source, .. }) => source.raw_os_error() == Some(libc::EIO),
-        CatalogueError::Backend(_) => false,
+        CatalogueError::Backend(error) => error.is_damage(),
         _ => true,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::buffer::SpareBuffers;
 use crate::crypt::{FrameSealer, PackOpener};
 use crate::format::pack::{Codec, FrameEntry};
 use crate::store::StoreError;
@@ -46,8 +47,15 @@ pub(crate) fn compress(raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     })
 }
 
-/// Checks, opens and decompresses the stored bytes of a frame.
-pub(crate) fn load(pack: PackId, number: u32, entry: &FrameEntry, mut bytes: Vec<u8>, opener: &PackOpener) -> Result<Vec<u8>, StoreError> {
+/// Checks, opens and decompresses the stored bytes of a frame, into memory from `spare` where they are compressed.
+pub(crate) fn load(
+    pack: PackId,
+    number: u32,
+    entry: &FrameEntry,
+    mut bytes: Vec<u8>,
+    opener: &PackOpener,
+    spare: &SpareBuffers,
+) -> Result<Vec<u8>, StoreError> {
     let damaged = |reason: String| StoreError::Frame { pack, frame: number, reason };
     let crc32 = crc32fast::hash(&bytes);
     if crc32 != entry.crc32 {
@@ -57,7 +65,11 @@ pub(crate) fn load(pack: PackId, number: u32, entry: &FrameEntry, mut bytes: Vec
     let raw_bytes = entry.raw_bytes as usize;
     let raw = match entry.codec {
         Codec::Stored => bytes,
-        Codec::Zstd => decompress(&bytes, raw_bytes).map_err(|error| damaged(format!("it does not decompress: {error}")))?,
+        Codec::Zstd => {
+            let mut raw = spare.take(raw_bytes);
+            decompress(&bytes, &mut raw).map_err(|error| damaged(format!("it does not decompress: {error}")))?;
+            raw
+        }
     };
     if raw.len() != raw_bytes {
         return Err(damaged(format!("it has {} bytes, expected {raw_bytes}", raw.len())));
@@ -65,12 +77,13 @@ pub(crate) fn load(pack: PackId, number: u32, entry: &FrameEntry, mut bytes: Vec
     Ok(raw)
 }
 
-fn decompress(bytes: &[u8], raw_bytes: usize) -> std::io::Result<Vec<u8>> {
+/// Decompresses into the capacity of `raw`.
+fn decompress(bytes: &[u8], raw: &mut Vec<u8>) -> std::io::Result<usize> {
     DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,
             None => slot.insert(zstd::bulk::Decompressor::new()?),
         };
-        decompressor.decompress(bytes, raw_bytes)
+        decompressor.decompress_to_buffer(bytes, raw)
     })
 }

@@ -1,5 +1,7 @@
 //! Packs: how blocks and map nodes get in, and how they are found and read again.
 
+mod buffer;
+mod chunk;
 mod frame;
 mod nodes;
 mod order;
@@ -7,6 +9,8 @@ mod pipeline;
 mod reader;
 mod writer;
 
+pub use buffer::Frame;
+pub use chunk::ChunkBuffer;
 pub(crate) use frame::compress as compress_frame;
 pub(crate) use nodes::NodePacks;
 pub(crate) use pipeline::DataPipeline;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use super::buffer::{Frame, SpareBuffers};
 use super::frame;
 use crate::backend::{Backend, BackendError};
 use crate::crypt::{PackOpener, VaultKeys};
-use crate::format::map::Run;
 use crate::format::names::ObjectName;
 use crate::format::pack::{FrameEntry, PackKind, TAIL_READ_BYTES, Toc, Trailer};
 use crate::store::cache::Cache;
 use crate::store::{StoreError, moved};
-use crate::units::{Address, BLOCK_BYTES, Fingerprint, PackId};
+use crate::units::{Address, Fingerprint, PackId};
 
 /// Tables of contents kept at hand: those of about 100 GiB of packs.
 const TABLES_BYTES: usize = 16 << 20;
@@ -58,7 +58,8 @@ pub struct PackReader {
     backend: Arc<dyn Backend>,
     keys: Arc<VaultKeys>,
     tables: Cache<PackId, Arc<PackInfo>>,
-    frames: Cache<FramePlace, Arc<Vec<u8>>>,
+    frames: Cache<FramePlace, Arc<Frame>>,
+    spare: Arc<SpareBuffers>,
     fingerprints: Cache<PackId, Arc<Vec<Fingerprint>>>,
     moved: moved::MovedPacks,
 }
@@ -68,7 +69,8 @@ impl PackReader {
     pub fn new(backend: Arc<dyn Backend>, keys: Arc<VaultKeys>, frame_cache_bytes: usize) -> Self {
         let moved = moved::MovedPacks::new(Arc::clone(&backend), Arc::clone(&keys));
         let (tables, fingerprints) = (Cache::new(TABLES_BYTES), Cache::new(FINGERPRINTS_BYTES));
-        Self { backend, keys, tables, frames: Cache::new(frame_cache_bytes), fingerprints, moved }
+        let (frames, spare) = (Cache::new(frame_cache_bytes), Arc::default());
+        Self { backend, keys, tables, frames, spare, fingerprints, moved }
     }
 
     /// A pack's table of contents.
@@ -115,12 +117,12 @@ impl PackReader {
     ///
     /// # Errors
     /// [`StoreError::Frame`] for a damaged one; [`StoreError::Backend`] where the pack is missing or cannot be read.
-    pub fn frame(&self, place: FramePlace) -> Result<Arc<Vec<u8>>, StoreError> {
-        self.frames.get(&place, || self.load_frame(place).map(Arc::new), |raw| raw.len())
+    pub fn frame(&self, place: FramePlace) -> Result<Arc<Frame>, StoreError> {
+        self.frames.get(&place, || self.load_frame(place).map(Arc::new), |frame| frame.held_bytes())
     }
 
     /// A frame's raw bytes, read from the store whatever the cache holds.
-    pub(crate) fn load_frame(&self, place: FramePlace) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn load_frame(&self, place: FramePlace) -> Result<Frame, StoreError> {
         let info = self.info(place.pack)?;
         let entry = info.toc.frames.get(place.frame as usize).ok_or_else(|| StoreError::Frame {
             pack: place.pack,
@@ -129,7 +131,8 @@ impl PackReader {
         })?;
         let range = entry.offset_bytes..entry.offset_bytes + u64::from(entry.stored_bytes);
         let bytes = self.backend.get_range(&ObjectName::Pack(place.pack).to_string(), range)?;
-        frame::load(place.pack, place.frame, entry, bytes, &info.opener)
+        let raw = frame::load(place.pack, place.frame, entry, bytes, &info.opener, &self.spare)?;
+        Ok(Frame::new(raw, Arc::clone(&self.spare)))
     }
 
     /// The pieces of `blocks` consecutive blocks from `address`, wherever they are now.
@@ -160,49 +163,11 @@ impl PackReader {
         }
     }
 
-    /// Fills `chunk` from its runs. The last block may be cut short by the end of the chunk.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the first piece that cannot be read; [`StoreError::Runs`] where the runs do not fit the chunk.
-    pub fn read_runs(&self, runs: &[Run], chunk: &mut [u8]) -> Result<(), StoreError> {
-        let blocks: usize = runs.iter().map(|run| usize::from(run.blocks())).sum();
-        if blocks != chunk.len().div_ceil(BLOCK_BYTES) {
-            return Err(StoreError::Runs { blocks, chunk_bytes: chunk.len() });
-        }
-        let mut rest = chunk;
-        for run in runs {
-            let bytes = (usize::from(run.blocks()) * BLOCK_BYTES).min(rest.len());
-            let (part, after) = rest.split_at_mut(bytes);
-            rest = after;
-            match *run {
-                Run::Zero { .. } => part.fill(0),
-                Run::Blocks { address, blocks } => self.read_blocks(address, u32::from(blocks), part)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn read_blocks(&self, address: Address, blocks: u32, target: &mut [u8]) -> Result<(), StoreError> {
-        self.following_moves(address, || {
-            let mut target = &mut *target;
-            for piece in self.locate(address, blocks)? {
-                let raw = self.frame(piece.place)?;
-                let start = piece.first as usize * BLOCK_BYTES;
-                let bytes = (piece.blocks as usize * BLOCK_BYTES).min(target.len());
-                let (part, rest) = target.split_at_mut(bytes);
-                let source = raw.get(start..start + bytes).ok_or(StoreError::Unresolved { address })?;
-                part.copy_from_slice(source);
-                target = rest;
-            }
-            Ok(())
-        })
-    }
-
     /// The encoded node at an address.
     ///
     /// # Errors
     /// [`StoreError`]; the caller checks the node's id.
-    pub fn read_node(&self, address: Address) -> Result<Arc<Vec<u8>>, StoreError> {
+    pub fn read_node(&self, address: Address) -> Result<Arc<Frame>, StoreError> {
         self.following_moves(address, || {
             let pieces = self.locate(address, 1)?;
             let piece = pieces.first().ok_or(StoreError::Unresolved { address })?;

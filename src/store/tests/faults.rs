@@ -47,7 +47,7 @@ fn run(kit: &Kit, before: &[Stored], fault: impl Fn(Arc<dyn Backend>) -> Faulty)
     assert_packs_are_whole(&vault);
     if let Ok((stored, root)) = &result {
         assert_reads(&reader(&vault), stored);
-        assert_eq!(reader(&vault).read_node(*root).unwrap().as_slice(), b"root");
+        assert_eq!(reader(&vault).read_node(*root).unwrap().to_vec(), b"root");
     }
     let (stored, _) = work(&vault).unwrap();
     assert_reads(&reader(&vault), &stored);

@@ -77,13 +77,13 @@ fn a_moved_node_is_followed() {
     };
     let born = store(&[b"root", b"leaf"]);
     let old_reader = kit.reader();
-    assert_eq!(old_reader.read_node(born[1]).unwrap().as_slice(), b"leaf");
+    assert_eq!(old_reader.read_node(born[1]).unwrap().to_vec(), b"leaf");
     let now = store(&[b"leaf", b"root"]);
     put_moved(&kit, 1, &born, &[now[1], now[0]]);
     delete(&kit, born[0].pack);
     for reader in [old_reader, kit.reader()] {
-        assert_eq!(reader.read_node(born[0]).unwrap().as_slice(), b"root");
-        assert_eq!(reader.read_node(born[1]).unwrap().as_slice(), b"leaf");
+        assert_eq!(reader.read_node(born[0]).unwrap().to_vec(), b"root");
+        assert_eq!(reader.read_node(born[1]).unwrap().to_vec(), b"leaf");
     }
 }
 

@@ -36,7 +36,7 @@ fn nodes_are_read_back_and_blocks_are_no_nodes() {
         assert_eq!(kinds, [PackKind::Data, PackKind::Map]);
         let reader = kit.reader();
         for (node, address) in nodes.iter().zip(&addresses) {
-            assert_eq!(reader.read_node(*address).unwrap().as_slice(), node);
+            assert_eq!(reader.read_node(*address).unwrap().to_vec(), *node);
         }
         let error = reader.read_node(super::addresses(&block)[0]).unwrap_err();
         assert!(matches!(error, StoreError::Unresolved { .. }), "{error}");
