@@ -20,6 +20,7 @@ Examples:
   cairn points web01
   cairn diff web01@latest~1 web01@latest
   cairn verify --all
+  cairn restore web01@latest --disk vda --to /srv/web01.raw
 
 A point is named web01@2026-11-22T20:30:00Z (UTC), and wherever a point is taken also web01@latest, web01@latest~2,
 web01@2026-11-21 (the last of that day) or a unique prefix of its id.";
@@ -91,6 +92,8 @@ pub(crate) enum Command {
     Show(commands::show::ShowArgs),
     /// Show what differs between two recovery points
     Diff(commands::diff::DiffArgs),
+    /// Restore disks to files or block devices
+    Restore(commands::restore::RestoreArgs),
     /// Read points again, hash them again, and name all damage
     Verify(commands::verify::VerifyArgs),
     /// Show what the vault holds, and what deduplication and compression save

@@ -49,6 +49,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Points(args) => commands::points::run(context, args),
         Command::Show(args) => commands::show::run(context, &args),
         Command::Diff(args) => commands::diff::run(context, &args),
+        Command::Restore(args) => commands::restore::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
         Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),

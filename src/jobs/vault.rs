@@ -11,7 +11,7 @@ use crate::store::{self, NewVault, Vault};
 use crate::units::MAX_FRAME_BLOCKS;
 
 /// The zstd level of a new vault unless told otherwise.
-pub const DEFAULT_COMPRESSION_LEVEL: i32 = 3;
+pub const DEFAULT_COMPRESSION_LEVEL: i32 = 2;
 
 /// What a new vault shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

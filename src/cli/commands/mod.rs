@@ -9,6 +9,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod man;
 pub(crate) mod points;
+pub(crate) mod restore;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod verify;
