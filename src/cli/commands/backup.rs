@@ -182,9 +182,9 @@ fn document(report: &BackupReport, ended: Ended) -> BackupDocument {
 fn text(document: &BackupDocument, width: Option<u16>) -> String {
     let point = &document.point;
     let done = if document.dry_run { "Nothing was written. The point would be" } else { "The recovery point is" };
-    let mut text = format!("{done} {} ({}).\n\n", safe(&point.name), point.id.get(..12).unwrap_or(&point.id));
+    let mut text = format!("{done} {} ({}).\n\n", safe(&point.name), point.id.get(..8).unwrap_or(&point.id));
     let columns = [("DISK", Align::Left), ("SIZE", Align::Right), ("READ", Align::Right), ("CHANGED", Align::Right)];
-    let mut table = Table::new(&[&columns[..], &[("NEW", Align::Right), ("STORED", Align::Right), ("HOW", Align::Left)]].concat());
+    let mut table = Table::new(&[&columns[..], &[("NEW", Align::Right), ("STORED", Align::Right), ("HOW", Align::Wrap)]].concat());
     for disk in &point.disks {
         table.row([
             disk.name.clone(),

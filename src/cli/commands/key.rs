@@ -130,7 +130,8 @@ impl SlotDocument {
 }
 
 fn table(slots: &[SlotDocument], width: Option<u16>) -> String {
-    let mut table = Table::new(&["ID", "LABEL", "KIND", "ADDED"].map(|title| (title, Align::Left)));
+    let mut table =
+        Table::new(&["ID", "LABEL", "KIND", "ADDED"].map(|title| (title, if title == "LABEL" { Align::Wrap } else { Align::Left })));
     for slot in slots {
         let kind = match (slot.memory_bytes, slot.passes) {
             (Some(memory), Some(passes)) => format!("{} (Argon2id, {}, {passes} passes)", slot.kind, size(memory)),

@@ -10,12 +10,12 @@ use super::super::exit::Exit;
 use super::super::fault::usage;
 use super::super::json::{ConsistencyChoice, PointDocument};
 use super::super::moment::{End, range_end};
-use super::super::render::{Align, Table, local, size};
+use super::super::render::{Align, Table, local_minute, size};
 
 /// How far back points are shown unless somebody says.
 const DEFAULT_DAYS: i64 = 30;
 /// Digits of an id in the table.
-const ID_DIGITS: usize = 12;
+const ID_DIGITS: usize = 8;
 
 /// Options of `cairn points`.
 #[derive(Debug, clap::Args)]
@@ -82,22 +82,14 @@ fn filter(args: &PointsArgs, now: Timestamp, zone: &TimeZone) -> anyhow::Result<
 }
 
 fn table(points: &[PointDocument], zone: &TimeZone, width: Option<u16>) -> String {
-    let mut table = Table::new(&[
-        ("ID", Align::Left),
-        ("MACHINE", Align::Left),
-        ("TIME", Align::Left),
-        ("CONSISTENCY", Align::Left),
-        ("DISKS", Align::Left),
-        ("SIZE", Align::Right),
-        ("CHANGED", Align::Right),
-        ("STORED", Align::Right),
-        ("TAGS", Align::Left),
-    ]);
+    let words = ["ID", "MACHINE", "TIME", "CONSISTENCY"].map(|title| (title, Align::Left));
+    let numbers = ["SIZE", "CHANGED", "STORED"].map(|title| (title, Align::Right));
+    let mut table = Table::new(&[&words[..], &[("DISKS", Align::Wrap)], &numbers, &[("TAGS", Align::Wrap)]].concat());
     for point in points {
         table.row([
             point.id.get(..ID_DIGITS).unwrap_or(&point.id).to_owned(),
             point.machine.clone(),
-            local(point.time, zone),
+            local_minute(point.time, zone),
             point.consistency.to_owned(),
             point.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(" "),
             size(point.size_bytes),

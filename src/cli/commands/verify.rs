@@ -186,7 +186,7 @@ fn text(document: &VerifyDocument, width: Option<u16>) -> String {
         ("DISK", Align::Left),
         ("OFFSET", Align::Right),
         ("LENGTH", Align::Right),
-        ("WHY", Align::Left),
+        ("WHY", Align::Wrap),
     ]);
     for point in &document.points {
         for range in &point.damaged {

@@ -18,6 +18,12 @@ const JSON_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a plain line tells the counters: seldom enough for a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Once it is known how much there is to do.
+const MEASURED: &str =
+    "{prefix:.bold} {wide_bar:.cyan/dim} {percent:>3}%  {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}";
+/// Before that.
+const UNMEASURED: &str = "{prefix:.bold} ...";
+
 enum Way {
     Bar(ProgressBar),
     Lines,
@@ -76,11 +82,19 @@ impl Show {
         let now = counts.snapshot();
         match &self.way {
             Way::Bar(bar) => {
+                if now.planned_bytes > 0 && bar.length() == Some(0) {
+                    bar.set_style(style(MEASURED));
+                }
                 bar.set_length(now.planned_bytes);
                 bar.set_position(now.done_bytes.min(now.planned_bytes));
                 bar.set_message(added(&now));
             }
-            Way::Lines => self.output.note(&line(&self.step, &now, counts.elapsed())),
+            Way::Lines => {
+                let line = line(&self.step, &now, counts.elapsed());
+                if !line.is_empty() {
+                    self.output.note(&line);
+                }
+            }
             Way::Json => self.event(&Event::Progress { counts: now, elapsed_seconds: counts.elapsed().as_secs_f64() }),
             Way::Off => {}
         }
@@ -135,14 +149,20 @@ impl Show {
 }
 
 fn bar() -> Way {
-    let template = "{prefix:.bold} {wide_bar:.cyan/dim} {percent:>3}%  {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    bar.set_style(style.progress_chars("━╸─"));
+    bar.set_style(style(UNMEASURED));
     Way::Bar(bar)
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("#>-")
+}
+
+/// What a job adds; nothing for one that only reads.
 fn added(now: &Snapshot) -> String {
+    if now.new_bytes == 0 && now.written_bytes == 0 {
+        return String::new();
+    }
     format!("{} new, {} written", size(now.new_bytes), size(now.written_bytes))
 }
 
@@ -159,9 +179,12 @@ fn line(step: &str, now: &Snapshot, elapsed: Duration) -> String {
             parts.push(format!("{} left", duration(left)));
         }
     }
-    parts.push(added(now));
-    let prefix = if step.is_empty() { String::new() } else { format!("{step}: ") };
-    format!("{prefix}{}", parts.join(", "))
+    parts.extend(Some(added(now)).filter(|added| !added.is_empty()));
+    match parts.is_empty() {
+        true => step.to_owned(),
+        false if step.is_empty() => parts.join(", "),
+        false => format!("{step}: {}", parts.join(", ")),
+    }
 }
 
 /// Time left at the mean rate so far; `None` before anything is done.
@@ -189,9 +212,9 @@ mod tests {
 
     #[test]
     fn a_line_before_the_plan_is_known_has_no_share() {
-        assert_eq!(line("", &Snapshot::default(), Duration::ZERO), "0 B new, 0 B written");
+        assert_eq!(line("listing", &Snapshot::default(), Duration::ZERO), "listing");
         let nothing_done = Snapshot { planned_bytes: GIB, ..Snapshot::default() };
-        assert_eq!(line("reading", &nothing_done, Duration::ZERO), "reading: 0 B of 1.0 GiB (0%), -, 0 B new, 0 B written");
+        assert_eq!(line("reading", &nothing_done, Duration::ZERO), "reading: 0 B of 1.0 GiB (0%), -");
     }
 
     #[test]

@@ -8,4 +8,4 @@ mod time;
 pub(crate) use size::{rate, ratio, size};
 pub(crate) use table::{Align, Details, Table};
 pub(crate) use text::{safe, safe_json};
-pub(crate) use time::{age, duration, local};
+pub(crate) use time::{age, duration, local, local_minute};

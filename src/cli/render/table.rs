@@ -1,6 +1,6 @@
 //! Tables and lists of details. Every cell is made harmless here, so that no caller can forget it.
 
-use comfy_table::{CellAlignment, ContentArrangement, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
 
 use super::safe;
 
@@ -9,6 +9,8 @@ use super::safe;
 pub(crate) enum Align {
     /// Words.
     Left,
+    /// Words that may be wrapped where the terminal is too narrow: free text and lists.
+    Wrap,
     /// Numbers.
     Right,
 }
@@ -17,10 +19,14 @@ pub(crate) enum Align {
 #[derive(Debug)]
 pub(crate) struct Table {
     table: comfy_table::Table,
+    columns: Vec<Align>,
 }
 
-/// Narrowest terminal that a table is fitted to.
-const MIN_WIDTH: u16 = 20;
+/// Spaces between columns, and between those that are crowded.
+const SPACES: u16 = 2;
+const CROWDED: u16 = 1;
+/// Narrowest column of free text.
+const LEAST_WRAPPED: u16 = 12;
 
 impl Table {
     /// A table with these columns.
@@ -29,13 +35,12 @@ impl Table {
         table.load_style(presets::NOTHING);
         table.set_header(columns.iter().map(|(title, _)| *title));
         for (column, (_, align)) in table.column_iter_mut().zip(columns) {
-            column.set_padding((0, 2));
             column.set_cell_alignment(match align {
-                Align::Left => CellAlignment::Left,
+                Align::Left | Align::Wrap => CellAlignment::Left,
                 Align::Right => CellAlignment::Right,
             });
         }
-        Self { table }
+        Self { table, columns: columns.iter().map(|(_, align)| *align).collect() }
     }
 
     /// Adds a row, one cell a column.
@@ -43,17 +48,41 @@ impl Table {
         self.table.add_row(cells.iter().map(|cell| safe(cell)));
     }
 
-    /// The lines, each with a line feed. With a width, cells that do not fit are wrapped; without (output to a file or a pipe)
+    /// The lines, each with a line feed. With a width, columns are crowded and free text is wrapped as far as it is needed; words
+    /// and numbers are never broken, so a very narrow terminal breaks the lines itself. Without (output to a file or a pipe)
     /// each row is one line.
     pub(crate) fn render(mut self, width: Option<u16>) -> String {
-        match width {
-            Some(width) => self.table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(MIN_WIDTH)),
-            None => self.table.set_content_arrangement(ContentArrangement::Disabled),
+        let widths = self.table.column_max_content_widths();
+        let needed =
+            |spaces: u16| widths.iter().map(|width| width.saturating_add(spaces)).fold(0, u16::saturating_add).saturating_sub(spaces);
+        let (spaces, excess) = match width {
+            Some(width) if needed(SPACES) > width => (CROWDED, needed(CROWDED).saturating_sub(width)),
+            _ => (SPACES, 0),
         };
+        let limits = wrapped(&self.columns, &widths, excess);
+        for ((column, limit), content) in self.table.column_iter_mut().zip(limits).zip(&widths) {
+            column.set_padding((0, spaces));
+            // The library counts the padding as a part of the column.
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(limit.min(*content).saturating_add(spaces))));
+        }
+        self.table.set_content_arrangement(ContentArrangement::Disabled);
         let mut text = self.table.trim_fmt();
         text.push('\n');
         text
     }
+}
+
+/// Widths of the contents after so much was taken from the columns of free text, from the widest first.
+fn wrapped(columns: &[Align], widths: &[u16], mut excess: u16) -> Vec<u16> {
+    let mut limits = widths.to_vec();
+    let mut free: Vec<usize> = (0..limits.len().min(columns.len())).filter(|&column| columns[column] == Align::Wrap).collect();
+    free.sort_by_key(|&column| std::cmp::Reverse(limits[column]));
+    for column in free {
+        let taken = excess.min(limits[column].saturating_sub(LEAST_WRAPPED));
+        limits[column] -= taken;
+        excess -= taken;
+    }
+    limits
 }
 
 /// "Name: value" lines with the values in one column, in sections.
@@ -118,7 +147,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Left)]);
+        let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Wrap)]);
         table.row(["vda".into(), "1.0 GiB".into(), "a note that is rather long for a narrow terminal".into()]);
         table.row(["evil\u{1b}[2J\nname".into(), "12 B".into(), String::new()]);
         table
@@ -132,14 +161,27 @@ vda                  1.0 GiB  a note that is rather long for a narrow terminal
 evil\\u{1b}[2J\\nname     12 B
 ";
         assert_eq!(table().render(None), expected);
+        assert_eq!(table().render(Some(78)), expected);
     }
 
     #[test]
-    fn a_table_fits_the_terminal() {
-        for width in [40, 60, 80] {
-            let text = table().render(Some(width));
-            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
-        }
+    fn a_table_is_crowded_then_free_text_is_wrapped() {
+        let crowded = "\
+NAME                   SIZE NOTE
+vda                 1.0 GiB a note that is rather long for a narrow terminal
+evil\\u{1b}[2J\\nname    12 B
+";
+        assert_eq!(table().render(Some(76)), crowded);
+        let wrapped = "\
+NAME                   SIZE NOTE
+vda                 1.0 GiB a note that is
+                            rather long for a
+                            narrow terminal
+evil\\u{1b}[2J\\nname    12 B
+";
+        assert_eq!(table().render(Some(48)), wrapped);
+        // Narrower than words can be: the terminal breaks the lines.
+        assert!(table().render(Some(10)).lines().nth(1).is_some_and(|line| line.starts_with("vda                 1.0 GiB a note that")));
     }
 
     #[test]

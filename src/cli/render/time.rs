@@ -10,6 +10,11 @@ pub(crate) fn local(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
+/// The same to the minute, for tables.
+pub(crate) fn local_minute(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
 /// How long ago a moment is, in its largest unit: "3 days ago", "just now", "in the future".
 pub(crate) fn age(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(time.as_second());
@@ -46,6 +51,7 @@ mod tests {
         assert_eq!(local(time, &TimeZone::UTC), "2026-11-22 20:30:00 UTC");
         let zone = TimeZone::posix("CET-1").unwrap();
         assert_eq!(local(time, &zone), "2026-11-22 21:30:00 CET");
+        assert_eq!(local_minute(time, &zone), "2026-11-22 21:30 CET");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::catalogue::CatalogueError;
 use crate::catalogue::map::{Absent, MapBuilder, MapReader, Span};
 use crate::format::map::ChunkEntry;
 use crate::jobs::JobError;
-use crate::monitor::{Monitor, Problem};
+use crate::monitor::{Counter, Monitor, Problem};
 use crate::scan::{Found, Known, PlanKind, PlanStep, ScanChunk, Sink, Step};
 use crate::store::{DiskAccount, WriteSession};
 use crate::units::{ChunkIndex, ChunkRange, Grid};
@@ -103,11 +103,22 @@ pub(super) struct DiskSink<'a, 'sink> {
     pub(super) account: DiskAccount,
     pub(super) read_bytes: u64,
     pub(super) changed_bytes: u64,
+    /// Stored bytes that the monitor knows of: they are written some time after their chunk was scanned.
+    pub(super) told_stored_bytes: u64,
+    pub(super) monitor: &'a dyn Monitor,
 }
 
 impl DiskSink<'_, '_> {
     fn session(&self) -> MutexGuard<'_, WriteSession> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the monitor what a chunk added.
+    fn tell(&mut self, new_before: u64, account: &DiskAccount) {
+        let stored = account.stored_bytes();
+        self.monitor.count(Counter::NewBytes, account.new_bytes - new_before);
+        self.monitor.count(Counter::WrittenBytes, stored.saturating_sub(self.told_stored_bytes));
+        self.told_stored_bytes = stored;
     }
 }
 
@@ -130,7 +141,9 @@ impl Sink for DiskSink<'_, '_> {
             Found::Zero => ChunkEntry::Zero,
             Found::Data { hash, blocks } => {
                 let mut account = std::mem::take(&mut self.account);
+                let new_before = account.new_bytes;
                 let runs = self.session().store_chunk(bytes, &blocks, &mut account);
+                self.tell(new_before, &account);
                 self.account = account;
                 ChunkEntry::Data { hash, runs: runs? }
             }

@@ -142,6 +142,8 @@ impl<'a> DiskScan<'a> {
             account: DiskAccount::default(),
             read_bytes: 0,
             changed_bytes: 0,
+            told_stored_bytes: 0,
+            monitor: self.monitor,
         };
         self.scan(steps, &mut sink, known)?;
         let DiskSink { builder, account, read_bytes, changed_bytes, .. } = sink;
