@@ -63,9 +63,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Announces nodes ahead while these chunks are walked in order.
+    /// Announces nodes ahead while these chunks are walked in order. The rest of the walk before is not announced again.
     pub(super) fn walk_ahead(&mut self, chunks: ChunkRange) {
+        let goes_on = chunks.end == self.ahead.end && chunks.start >= self.ahead.start;
+        if !goes_on {
+            self.announced.fill(0);
+        }
         self.ahead = chunks;
+    }
+
+    /// Ends the walk: what is asked for now is asked for at random.
+    pub(super) fn stay(&mut self) {
+        self.walk_ahead(ChunkRange { start: 0, end: 0 });
     }
 
     pub(super) fn shape(&self) -> &Shape {

@@ -8,16 +8,18 @@ use crate::catalogue::CatalogueError;
 use crate::format::map::{Child, ChunkEntry, Node};
 use crate::units::{ChunkIndex, ChunkRange, Grid};
 
-/// Walkers kept for the next random access: as many threads read at once without re-reading each other's nodes.
+/// Walkers kept for the next access: as many threads read at once without re-reading each other's nodes.
 const IDLE_CURSORS: usize = 8;
+
+/// Walkers that keep the path to the chunk they last found.
+type Idle<'a> = Mutex<Vec<Cursor<'a>>>;
 
 /// A map of a disk, read by many threads at once.
 pub struct MapReader<'a> {
     store: Arc<dyn NodeStore + 'a>,
     root: Child,
     grid: Grid,
-    /// Walkers that keep the path to the chunk they last found.
-    idle: Mutex<Vec<Cursor<'a>>>,
+    idle: Arc<Idle<'a>>,
 }
 
 /// Chunks of a map that lie together.
@@ -87,7 +89,7 @@ impl From<DamagedSpan> for CatalogueError {
 impl<'a> MapReader<'a> {
     /// A map by its root. Reads nothing yet.
     pub fn new(store: Arc<dyn NodeStore + 'a>, root: Child, grid: Grid) -> Self {
-        Self { store, root, grid, idle: Mutex::new(Vec::new()) }
+        Self { store, root, grid, idle: Arc::default() }
     }
 
     /// The disk's size and grid.
@@ -115,6 +117,7 @@ impl<'a> MapReader<'a> {
             return Ok(ChunkEntry::Hole);
         }
         let mut cursor = self.take_cursor();
+        cursor.stay();
         let entry = match cursor.find(chunk.0) {
             Ok(Found::Absent(kind, _)) => Ok(kind.entry()),
             Ok(Found::Leaf(leaf, chunks)) => {
@@ -124,17 +127,18 @@ impl<'a> MapReader<'a> {
             }
             Err(failed) => Err(failed.error),
         };
-        self.put_cursor(cursor);
+        put_cursor(&self.idle, cursor);
         entry
     }
 
-    /// The spans of `chunks` (cut to the disk) in ascending order. Holds one node a level; announces the nodes ahead to the store.
+    /// The spans of `chunks` (cut to the disk) in ascending order. Holds one node a level; announces the nodes ahead to the
+    /// store. A walk that goes on where another ended does not read the path to it again.
     /// Chunks below an unreadable node come as one error, and the walk goes on after them.
     pub fn spans(&self, chunks: ChunkRange) -> Spans<'a> {
         let end = chunks.end.min(self.grid.chunk_count());
-        let mut cursor = self.cursor();
+        let mut cursor = self.take_cursor();
         cursor.walk_ahead(ChunkRange { start: chunks.start, end });
-        Spans { cursor, position: chunks.start, end, looked_ahead: None }
+        Spans { cursor: Some(cursor), idle: Arc::clone(&self.idle), position: chunks.start, end, looked_ahead: None }
     }
 
     /// All spans of the disk: [`MapReader::spans`].
@@ -146,18 +150,20 @@ impl<'a> MapReader<'a> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| self.cursor())
     }
+}
 
-    fn put_cursor(&self, cursor: Cursor<'a>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CURSORS {
-            idle.push(cursor);
-        }
+fn put_cursor<'a>(idle: &Idle<'a>, cursor: Cursor<'a>) {
+    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+    if idle.len() < IDLE_CURSORS {
+        idle.push(cursor);
     }
 }
 
 /// Iterates over the spans of a map: [`MapReader::spans`].
 pub struct Spans<'a> {
-    cursor: Cursor<'a>,
+    /// Always there; taken when the walk is dropped.
+    cursor: Option<Cursor<'a>>,
+    idle: Arc<Idle<'a>>,
     /// The next chunk to find.
     position: u64,
     end: u64,
@@ -172,8 +178,9 @@ impl Spans<'_> {
             return None;
         }
         let start = self.position;
+        let found = self.cursor.as_mut()?.find(start);
         let cut = |chunks: ChunkRange| ChunkRange { start, end: chunks.end.min(self.end) };
-        let (span, chunks) = match self.cursor.find(start) {
+        let (span, chunks) = match found {
             Ok(Found::Absent(kind, chunks)) => {
                 let chunks = cut(chunks);
                 (Ok(Span::Absent { kind, chunks }), chunks)
@@ -192,6 +199,14 @@ impl Spans<'_> {
         // An empty range would not end; a found one always holds its chunk.
         self.position = chunks.end.max(start + 1);
         Some(span)
+    }
+}
+
+impl Drop for Spans<'_> {
+    fn drop(&mut self) {
+        if let Some(cursor) = self.cursor.take() {
+            put_cursor(&self.idle, cursor);
+        }
     }
 }
 

@@ -28,3 +28,24 @@ pub(super) fn map_parallel<I: Sync, O: Send>(items: &[I], at_once: usize, work: 
     done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_the_order_of_the_items_and_no_more_run_at_once_than_asked() {
+        for at_once in [1, 3, 100] {
+            let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let items: Vec<usize> = (0..200).collect();
+            let results = map_parallel(&items, at_once, |item| {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+                item * 2
+            });
+            assert_eq!(results, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+            assert!(most.into_inner() <= at_once);
+        }
+    }
+}

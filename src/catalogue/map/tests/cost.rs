@@ -189,10 +189,34 @@ fn zeros_of_mixed_kinds_are_not_looked_into() {
     }
     let (root, _) = builder.finish();
     let mixed = MapReader::new(Arc::new(&nodes), root, grid);
-    assert!(matches!(root, Child::Node(_)), "mixed kinds were lost");
+    let kinds: Vec<Absent> = mixed
+        .spans(ChunkRange { start: 256, end: grid.chunk_count() })
+        .filter_map(|span| if let Ok(Span::Absent { kind, .. }) = span { Some(kind) } else { None })
+        .collect();
+    assert_eq!(kinds, [Absent::Zero, Absent::Hole]);
+    nodes.take_reads();
     for kind in [Child::Hole, Child::Free] {
         let plain = MapReader::new(Arc::new(&nodes), kind, grid);
         assert_eq!(diff(&mixed, &plain).expect("one grid").count() + diff(&plain, &mixed).expect("one grid").count(), 0);
     }
     assert_eq!(nodes.take_reads().len(), 0);
+}
+
+/// A walk in many parts, as a scan asks leaf by leaf, reads and announces each node once.
+#[test]
+fn a_walk_in_parts_reads_its_path_once() {
+    let nodes = Nodes::default();
+    let (root, grid) = sparse(&nodes, 1, 600 * 256, 256);
+    let map = MapReader::new(Arc::new(&nodes), root, grid);
+    for _ in 0..2 {
+        nodes.take_reads();
+        nodes.take_announced();
+        for leaf in 0..600 {
+            let first = map.spans(ChunkRange { start: leaf * 256, end: grid.chunk_count() }).next();
+            assert!(matches!(first, Some(Ok(Span::Leaf(_)))), "{first:?}");
+        }
+        // 600 leaves, 3 inner nodes, and at the second time the root is still held.
+        assert!((603..=604).contains(&nodes.take_reads().len()));
+        assert_eq!(nodes.take_announced().iter().map(Vec::len).sum::<usize>(), 603);
+    }
 }

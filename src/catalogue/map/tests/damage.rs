@@ -86,7 +86,7 @@ fn a_damaged_base_ends_a_comparison_once() {
     let (new_root, _, _) = change(&nodes, 2, &base, &[(300, data(7000)), (600, data(7001))]);
     nodes.remove(&leaves[1].address);
     let new = MapReader::new(Arc::new(&nodes), new_root, grid);
-    let found: Vec<_> = diff(&base, &new).expect("one grid").collect();
+    let found: Vec<_> = diff(&base, &new).expect("one grid").take(3).collect();
     assert!(matches!(&found[..], [Err(CatalogueError::NodeUnreadable { .. })]), "{found:?}");
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::catalogue::CatalogueError;
 use crate::catalogue::map::{MapBuilder, MapReader, NodeSink, NodeStore, Span};
 use crate::format::map::{Child, ChunkEntry, Node, NodeRef, Run};
-use crate::units::{Address, CHUNK_BYTES, ChunkHash, ChunkIndex, ContentId, Grid, NodeId, PackId};
+use crate::units::{Address, CHUNK_BYTES, ChunkHash, ChunkIndex, ChunkRange, ContentId, Grid, NodeId, PackId};
 
 /// A disk of so many whole chunks.
 pub(super) fn whole_chunks(count: u64) -> Grid {
@@ -122,12 +122,17 @@ pub(super) fn change(nodes: &Nodes, pack: u8, base: &MapReader<'_>, changed: &[(
     (root, content, sink.written)
 }
 
-/// All entries of a map, one by one; every span must touch the one before.
+/// All entries of a map, one by one.
 pub(super) fn entries(map: &MapReader<'_>) -> Vec<ChunkEntry> {
+    part(map, ChunkRange { start: 0, end: map.grid().chunk_count() })
+}
+
+/// Entries of a part of a map, one by one; every span must touch the one before.
+pub(super) fn part(map: &MapReader<'_>, range: ChunkRange) -> Vec<ChunkEntry> {
     let mut entries = Vec::new();
-    for span in map.all_spans() {
+    for span in map.spans(range) {
         let span = span.expect("an undamaged map");
-        assert_eq!(span.chunks().start, entries.len() as u64, "spans leave no gap");
+        assert_eq!(span.chunks().start, range.start + entries.len() as u64, "spans leave no gap");
         match span {
             Span::Absent { kind, chunks } => entries.extend((chunks.start..chunks.end).map(|_| kind.entry())),
             Span::Leaf(leaf) => {

@@ -62,6 +62,28 @@ fn a_manifest_in_anothers_place_is_named() {
     insta::assert_snapshot!(problem, @"recovery point 02020202020202020202020202020202: 'points/02020202020202020202020202020202' is not what was sealed under that name: it was changed, took another object's place, or is of another vault; it cannot be shown or restored");
 }
 
+/// A writer with the key put one point's manifest, verdict or state under another's name.
+#[test]
+fn objects_sealed_under_a_wrong_name_are_named() {
+    use crate::format::envelope::ObjectKind;
+    let seal = |vault: &Vault, kind, name: ObjectName, clear: &[u8], body: &[u8]| {
+        let sealed = vault.keys.seal_object(kind, &name.to_string(), clear, body).expect("keys");
+        vault.overwrite(name, &sealed);
+        let problem = listed(vault).1;
+        assert!(problem.contains(&format!("'{name}' belongs to recovery point {}", id(3))), "{problem}");
+    };
+    let vault = three();
+    let other = manifest("web01", 3);
+    let body = other.encode_body().expect("a legal manifest");
+    seal(&vault, ObjectKind::Manifest, ObjectName::Point(id(2)), &other.header().encode(), &body);
+    let vault = three();
+    let verdict = vault.points().verdict(id(3)).expect("memory").expect("published");
+    seal(&vault, ObjectKind::Verdict, ObjectName::Verdict(id(2)), &[], &verdict.encode());
+    let vault = three();
+    let state = vault.points().change_state(id(3), time(7), |_| Ok(())).expect("memory");
+    seal(&vault, ObjectKind::State, ObjectName::State(id(2), 1), &[], &state.encode());
+}
+
 #[test]
 fn a_missing_manifest_is_named() {
     let vault = three();

@@ -90,6 +90,10 @@ fn listings_keep_apart_what_users_do_not_see() {
     vault.points().revoke(id(5), LEASE, time(9)).expect("memory");
     vault.publish(&manifest("web01", 6));
     vault.points().delete_point(id(6), time(10)).expect("memory");
+    // A collection took this one's manifest away after it was revoked.
+    vault.points().put(&manifest("web01", 7)).expect("memory");
+    vault.points().revoke(id(7), LEASE, time(9)).expect("memory");
+    vault.backend.delete(&ObjectName::Point(id(7)).to_string()).expect("memory");
     let listing = vault.list();
     assert_eq!(ids(&listing.points), [id(2), id(1), id(3)], "by machine, then time");
     assert_eq!((ids(&listing.pending), ids(&listing.deleted)), (vec![id(4)], vec![id(6)]));
@@ -135,6 +139,29 @@ fn the_highest_state_counts() {
     let listing = vault.list();
     assert_eq!(listing.points[0].tags(), state.tags);
     assert!(!listing.points[0].pinned());
+}
+
+/// While one change is made up, another takes its number: it is made up again from what is there then.
+#[test]
+fn a_change_that_lost_its_number_is_made_again() {
+    let vault = Vault::new();
+    vault.publish(&manifest("web01", 1));
+    let mut others = 3;
+    let change = |state: &mut crate::format::point::PointState| {
+        if others > 0 {
+            others -= 1;
+            let tag = |state: &mut crate::format::point::PointState| {
+                state.tags.push(format!("other{others}"));
+                Ok(())
+            };
+            vault.points().change_state(id(1), time(5), tag)?;
+        }
+        state.tags.push("mine".to_owned());
+        Ok(())
+    };
+    let state = vault.points().change_state(id(1), time(6), change).expect("memory");
+    assert_eq!(state.tags, ["nightly", "other2", "other1", "other0", "mine"]);
+    assert_eq!(vault.points().state(id(1)).expect("memory").map(|(number, _)| number), Some(4));
 }
 
 /// Ten threads append a tag each to the same point: none is lost.
