@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::SourceError;
 use crate::io::{FileAt, ReadAt, block_device_bytes};
@@ -18,6 +19,7 @@ const NARROW_BYTES: u64 = 4096;
 pub(super) struct HostFile {
     path: PathBuf,
     at: FileAt,
+    modified: Option<SystemTime>,
 }
 
 impl HostFile {
@@ -30,8 +32,9 @@ impl HostFile {
         if let Some(found) = unusable(kind) {
             return Err(SourceError::Kind { path, found });
         }
-        match File::open(&path).and_then(FileAt::new) {
-            Ok(at) => Ok(Self { path, at }),
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.modified().ok(), FileAt::new(file)?)));
+        match opened {
+            Ok((modified, at)) => Ok(Self { path, at, modified }),
             Err(error) => Err(SourceError::opening(&path, error)),
         }
     }
@@ -99,6 +102,16 @@ impl HostFile {
             return Ok(());
         }
         Err(SourceError::Changed { path: self.path.clone(), expected_bytes, found_bytes })
+    }
+
+    /// Checks that it has the size and the modification time that it had when it was opened.
+    pub(super) fn check_unwritten(&self) -> Result<(), SourceError> {
+        self.check_size()?;
+        let modified = self.file().metadata().ok().and_then(|metadata| metadata.modified().ok());
+        if self.is_block_device() || modified == self.modified {
+            return Ok(());
+        }
+        Err(SourceError::Written { path: self.path.clone() })
     }
 }
 

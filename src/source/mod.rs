@@ -5,16 +5,27 @@
 //! from outside and are not trusted: every number is checked before it is used, memory is bounded, no input makes a panic.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)]
 
+mod cache;
+mod chain;
 mod error;
+mod fields;
 mod hints;
 mod host;
+mod mapped;
+mod pages;
 mod partition;
+mod qcow2;
 mod raw;
 mod spec;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests count in small numbers")]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod unpack;
+mod vhd;
+mod vhdx;
+mod vmdk;
 
 use std::fs::File;
 use std::path::Path;
@@ -26,8 +37,6 @@ pub use spec::{Format, FormatError, SourceSpec};
 
 use crate::io::ReadAt;
 use crate::units::ExtentSet;
-use host::HostFile;
-use raw::RawSource;
 
 /// A disk to back up: read at any offset by many threads, with what it knows of its holes.
 ///
@@ -58,31 +67,5 @@ pub trait Source: ReadAt {
 /// # Errors
 /// [`SourceError`]: what is there is no disk, cannot be opened, is empty, damaged, or of a kind that is not read.
 pub fn open(path: &Path, format: Format) -> Result<Box<dyn Source>, SourceError> {
-    let host = HostFile::open(path)?;
-    let (format, _trust) = identify(&host, format)?;
-    match format {
-        Format::Auto | Format::Raw => Ok(Box::new(RawSource::new(host)?)),
-        other => Err(SourceError::Unsupported {
-            path: host.path().to_owned(),
-            format: other.name(),
-            what: "images of this format are not read".to_owned(),
-            cure: "convert it to raw, or name it as raw:PATH to take its bytes as they are".to_owned(),
-        }),
-    }
-}
-
-/// The format to open a file in. Block devices are raw unless somebody says otherwise: what a guest wrote to its own disk says
-/// nothing about the device.
-fn identify(host: &HostFile, format: Format) -> Result<(Format, spec::Trust), SourceError> {
-    if format != Format::Auto {
-        return Ok((format, spec::Trust::Named));
-    }
-    if host.is_block_device() {
-        return Ok((Format::Raw, spec::Trust::Named));
-    }
-    let mut start = vec![0_u8; usize::try_from(host.size_bytes().min(64)).unwrap_or(0)];
-    host.read(0, &mut start)?;
-    let recognised = spec::recognise(&start);
-    let trust = if spec::named(host.path()) == Some(recognised) { spec::Trust::Named } else { spec::Trust::Guessed };
-    Ok((recognised, trust))
+    chain::open_chain(path, format)
 }

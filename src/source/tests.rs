@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
+use super::host::HostFile;
 use super::*;
 use crate::units::Extent;
 
