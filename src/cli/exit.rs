@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// All was done.
     Done,
-    /// It failed; nothing half-made is left.
+    /// It failed; the vault is as it was.
     Failed,
     /// The command line was wrong; nothing was begun.
     Usage,
@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Warnings,
     /// Damage was found in the vault.
     Damage,
-    /// Ended by Ctrl-C or SIGTERM; nothing half-made is left.
+    /// Ended by Ctrl-C or SIGTERM; the vault is as it was.
     Interrupted,
 }
 
@@ -48,11 +48,11 @@ impl From<Exit> for ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
-  1    failed; nothing half-made is left
+  1    failed; the vault is as it was
   2    the command line is wrong; nothing was begun
   3    done, with warnings
   4    damage was found in the vault
-  130  ended by Ctrl-C or SIGTERM; nothing half-made is left";
+  130  ended by Ctrl-C or SIGTERM; the vault is as it was";
 
 #[cfg(test)]
 mod tests {

@@ -60,6 +60,14 @@ pub(crate) fn exit(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// What an interruption means for what was asked for.
+pub(crate) fn interrupted(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref::<JobError>() {
+        Some(JobError::Restore { .. }) => "interrupted; run the same command again to complete it",
+        _ => "interrupted; the vault is as it was",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context;

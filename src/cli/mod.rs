@@ -81,7 +81,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 fn fail(context: &Context, error: &anyhow::Error) -> Exit {
     let exit = fault::exit(error);
     let messages = match exit {
-        Exit::Interrupted => vec!["interrupted; nothing half-made is left".to_owned()],
+        Exit::Interrupted => vec![fault::interrupted(error).to_owned()],
         _ => fault::messages(error),
     };
     context.output.error(&messages);

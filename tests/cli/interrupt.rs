@@ -28,7 +28,7 @@ fn interrupt(signal: &str) {
     let ended = child.wait_with_output().unwrap();
     let errors = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(130), "{errors}");
-    assert!(errors.ends_with("error: interrupted; nothing half-made is left\n"), "{errors}");
+    assert!(errors.ends_with("error: interrupted; the vault is as it was\n"), "{errors}");
     let document: serde_json::Value = serde_json::from_str(&last).unwrap();
     assert_eq!(document["error"]["exit_code"], 130);
     assert_eq!(place.json(&["points", "--all"]), json!([]));

@@ -6,5 +6,6 @@ mod frame;
 mod interrupt;
 mod place;
 mod points;
+mod restore;
 mod vault;
 mod verify;

@@ -46,11 +46,11 @@ pub(crate) struct RestoreArgs {
     dry_run: bool,
 
     /// Read what was written again from the medium, and compare it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     read_back: bool,
 
     /// Do not wait until everything written survives a loss of power
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["dry_run", "read_back"])]
     no_sync: bool,
 }
 
@@ -137,7 +137,7 @@ fn text(document: &RestoreDocument, width: Option<u16>) -> String {
     let did = if document.dry_run { "Nothing was written. This would restore" } else { "Restored" };
     let mut text = format!("{did} {}@{}.\n\n", document.machine, document.time);
     let columns = [("DISK", Align::Left), ("SIZE", Align::Right), ("DATA", Align::Right), ("EQUAL", Align::Right)];
-    let mut table = Table::new(&[&columns[..], &[("WRITTEN", Align::Right), ("ZEROED", Align::Right), ("TO", Align::Left)]].concat());
+    let mut table = Table::new(&[&columns[..], &[("WRITTEN", Align::Right), ("ZEROED", Align::Right), ("TO", Align::Wrap)]].concat());
     for disk in &document.disks {
         table.row([
             disk.name.clone(),
@@ -156,5 +156,9 @@ fn text(document: &RestoreDocument, width: Option<u16>) -> String {
     let data: u64 = document.disks.iter().map(|disk| disk.data_bytes).sum();
     let elapsed = std::time::Duration::try_from_secs_f64(document.elapsed_seconds).unwrap_or_default();
     text.push_str(&format!("\n{} of data in {}, {}\n", size(data), duration(elapsed), rate(data, document.elapsed_seconds)));
+    let read_back: u64 = document.disks.iter().map(|disk| disk.read_back_bytes).sum();
+    if read_back > 0 {
+        text.push_str(&format!("{} read back from the medium and compared\n", size(read_back)));
+    }
     text
 }
