@@ -95,6 +95,15 @@ pub trait Backend: Send + Sync {
     /// [`BackendError::NotFound`]; [`BackendError::Truncated`] where the object ends before the range; others.
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, BackendError>;
 
+    /// [`Backend::get_range`] into memory that is used again: `buffer` then holds the range and nothing else.
+    ///
+    /// # Errors
+    /// As [`Backend::get_range`]; what is in `buffer` then means nothing.
+    fn get_range_into(&self, name: &str, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), BackendError> {
+        *buffer = self.get_range(name, range)?;
+        Ok(())
+    }
+
     /// Bytes of an object, `None` where there is none.
     ///
     /// # Errors

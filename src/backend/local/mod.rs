@@ -251,6 +251,12 @@ impl Backend for LocalDirectory {
     }
 
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, BackendError> {
+        let mut bytes = Vec::new();
+        self.get_range_into(name, range, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn get_range_into(&self, name: &str, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), BackendError> {
         let file = self.open_files.get_or_open(name, || self.open_file(name))?;
         let size_bytes = match file.metadata() {
             Ok(metadata) if metadata.is_file() => metadata.len(),
@@ -264,12 +270,15 @@ impl Backend for LocalDirectory {
             return Err(truncated());
         }
         let length = usize::try_from(wanted_bytes - range.start).map_err(|_| truncated())?;
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, range.start).map_err(|error| match error.kind() {
+        if buffer.capacity() == 0 {
+            // Memory that the system gives out as zeros need not be filled.
+            *buffer = vec![0; length];
+        }
+        buffer.resize(length, 0);
+        file.read_exact_at(buffer, range.start).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => truncated(),
             _ => self.io(name, "reading", error),
-        })?;
-        Ok(bytes)
+        })
     }
 
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, BackendError> {

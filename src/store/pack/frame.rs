@@ -47,30 +47,29 @@ pub(crate) fn compress(raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     })
 }
 
-/// Checks, opens and decompresses the stored bytes of a frame, into memory from `spare` where they are compressed.
+/// Checks, opens and decompresses the stored bytes of a frame, into memory from `spare`; `bytes` means nothing afterwards.
 pub(crate) fn load(
     pack: PackId,
     number: u32,
     entry: &FrameEntry,
-    mut bytes: Vec<u8>,
+    bytes: &mut Vec<u8>,
     opener: &PackOpener,
     spare: &SpareBuffers,
 ) -> Result<Vec<u8>, StoreError> {
     let damaged = |reason: String| StoreError::Frame { pack, frame: number, reason };
-    let crc32 = crc32fast::hash(&bytes);
+    let crc32 = crc32fast::hash(bytes);
     if crc32 != entry.crc32 {
         return Err(damaged(format!("its checksum is {crc32:08x}, expected {:08x}", entry.crc32)));
     }
-    opener.open_frame(number, &mut bytes).map_err(|error| damaged(error.to_string()))?;
+    opener.open_frame(number, bytes).map_err(|error| damaged(error.to_string()))?;
     let raw_bytes = entry.raw_bytes as usize;
-    let raw = match entry.codec {
-        Codec::Stored => bytes,
+    let mut raw = spare.take(raw_bytes);
+    match entry.codec {
+        Codec::Stored => raw.extend_from_slice(bytes),
         Codec::Zstd => {
-            let mut raw = spare.take(raw_bytes);
-            decompress(&bytes, &mut raw).map_err(|error| damaged(format!("it does not decompress: {error}")))?;
-            raw
+            decompress(bytes, &mut raw).map_err(|error| damaged(format!("it does not decompress: {error}")))?;
         }
-    };
+    }
     if raw.len() != raw_bytes {
         return Err(damaged(format!("it has {} bytes, expected {raw_bytes}", raw.len())));
     }

@@ -1,5 +1,6 @@
 //! Finds blocks and nodes by address and reads them: tables of contents, frames and fingerprints, each loaded once and cached.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::buffer::{Frame, SpareBuffers};
@@ -16,6 +17,11 @@ use crate::units::{Address, Fingerprint, PackId};
 const TABLES_BYTES: usize = 16 << 20;
 /// Fingerprint tables kept at hand: about a hundred packs.
 const FINGERPRINTS_BYTES: usize = 48 << 20;
+
+thread_local! {
+    /// Memory for a frame as it is stored, used again for the next one on the thread.
+    static STORED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A pack's table of contents with what is needed to open its frames.
 pub(crate) struct PackInfo {
@@ -130,9 +136,12 @@ impl PackReader {
             reason: format!("the pack has only {} frames", info.toc.frames.len()),
         })?;
         let range = entry.offset_bytes..entry.offset_bytes + u64::from(entry.stored_bytes);
-        let bytes = self.backend.get_range(&ObjectName::Pack(place.pack).to_string(), range)?;
-        let raw = frame::load(place.pack, place.frame, entry, bytes, &info.opener, &self.spare)?;
-        Ok(Frame::new(raw, Arc::clone(&self.spare)))
+        // Taken out meanwhile, so that whatever the store does on this thread finds no borrow.
+        let mut stored = STORED.take();
+        self.backend.get_range_into(&ObjectName::Pack(place.pack).to_string(), range, &mut stored)?;
+        let raw = frame::load(place.pack, place.frame, entry, &mut stored, &info.opener, &self.spare);
+        STORED.set(stored);
+        Ok(Frame::new(raw?, Arc::clone(&self.spare)))
     }
 
     /// The pieces of `blocks` consecutive blocks from `address`, wherever they are now.
