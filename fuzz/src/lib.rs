@@ -1,5 +1,7 @@
 //! What fuzz targets share. A fuzzer does not guess checksums, so targets make them right and look at what is behind them.
 
+pub mod image;
+
 use cairn::format::FormatError;
 
 /// Bytes that decode must be those that the value encodes to.
