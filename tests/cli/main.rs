@@ -3,6 +3,7 @@
 
 mod backup;
 mod frame;
+mod images;
 mod interrupt;
 mod place;
 mod points;
