@@ -5,6 +5,7 @@ use cairn::catalogue::name::PointName;
 use cairn::format::FormatError;
 use cairn::format::control::{Collection, Condemned, Damaged, Lease, Moved};
 use cairn::format::index::IndexObject;
+use cairn::format::known::KnownPoint;
 use cairn::format::names::ObjectName;
 use cairn::format::point::{PointState, Verdict};
 use cairn::format::segment::{HEADER_BYTES, SegmentView};
@@ -21,6 +22,7 @@ fn recode(kind: u8, body: &[u8]) -> Result<Vec<u8>, FormatError> {
         8 => Ok(Condemned::decode(body)?.encode().expect("what was decoded can be stored")),
         9 => Ok(Moved::decode(body)?.encode().expect("what was decoded can be stored")),
         10 => Ok(Damaged::decode(body)?.encode().expect("what was decoded can be stored")),
+        12 => KnownPoint::decode_all(body)?.iter().map(KnownPoint::encode).collect::<Result<Vec<_>, _>>().map(|points| points.concat()),
         _ => Ok(IndexObject::decode(body)?.encode()),
     }
 }

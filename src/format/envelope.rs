@@ -38,11 +38,13 @@ pub enum ObjectKind {
     Damaged,
     /// `index/<segment>`.
     Index,
+    /// In a client's cache, never in a vault.
+    KnownPoints,
 }
 
 impl ObjectKind {
     /// All kinds, ascending by number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Vault,
         Self::KeySlot,
         Self::Manifest,
@@ -54,6 +56,7 @@ impl ObjectKind {
         Self::Moved,
         Self::Damaged,
         Self::Index,
+        Self::KnownPoints,
     ];
 
     /// The number that stands for it in its objects.
@@ -70,6 +73,7 @@ impl ObjectKind {
             Self::Moved => 9,
             Self::Damaged => 10,
             Self::Index => 11,
+            Self::KnownPoints => 12,
         }
     }
 
@@ -87,6 +91,7 @@ impl ObjectKind {
             Self::Moved => "list of moved ranges",
             Self::Damaged => "list of damaged slots",
             Self::Index => "index object",
+            Self::KnownPoints => "list of known points",
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod control;
 pub mod envelope;
 mod error;
 pub mod index;
+pub mod known;
 mod manifest;
 pub mod map;
 pub mod names;

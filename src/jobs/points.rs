@@ -47,10 +47,15 @@ impl Filter {
 /// # Errors
 /// [`JobError`] where the vault cannot be listed.
 pub fn list(vault: &Vault, memory: &Path, monitor: &dyn Monitor) -> Result<Listing, JobError> {
-    let listing = Points::new(vault.backend().as_ref(), vault.keys()).list()?;
+    let listing = look(vault)?;
     listing.problems.iter().for_each(|problem| monitor.problem(problem.into()));
     remember(&listing, vault, memory, monitor);
     Ok(listing)
+}
+
+/// All points; reads only what this computer has not read before.
+pub(super) fn look(vault: &Vault) -> Result<Listing, JobError> {
+    Ok(Points::new(vault.backend().as_ref(), vault.keys()).list_known(&vault.known_points())?)
 }
 
 /// Compares a listing with what this computer remembers of the vault. A memory that fails is worth a problem, not the listing.

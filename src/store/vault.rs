@@ -31,6 +31,7 @@ pub struct Vault {
     backend: Arc<dyn Backend>,
     header: VaultHeader,
     keys: Arc<VaultKeys>,
+    cache_directory: PathBuf,
     index_directory: PathBuf,
 }
 
@@ -86,10 +87,10 @@ impl Vault {
     fn with_keys(backend: Arc<dyn Backend>, header: VaultHeader, master: &MasterKey, cache: &Path) -> Self {
         let keys = Arc::new(VaultKeys::new(header.vault, header.cipher, master));
         // Where objects are local files the index lies beside them; else in this machine's cache.
-        let local =
-            backend.local_path(&ObjectName::Vault.to_string()).and_then(|path| path.parent().map(|root| root.join("cache").join("index")));
-        let index_directory = local.unwrap_or_else(|| cache.join(header.vault.to_string()).join("index"));
-        Self { backend, header, keys, index_directory }
+        let local = backend.local_path(&ObjectName::Vault.to_string()).and_then(|path| path.parent().map(|root| root.join("cache")));
+        let cache_directory = local.unwrap_or_else(|| cache.join(header.vault.to_string()));
+        let index_directory = cache_directory.join("index");
+        Self { backend, header, keys, cache_directory, index_directory }
     }
 
     /// Where its objects are.
@@ -105,6 +106,11 @@ impl Vault {
     /// Its keys.
     pub fn keys(&self) -> &Arc<VaultKeys> {
         &self.keys
+    }
+
+    /// The file in which this machine remembers the recovery points that it has read.
+    pub fn known_points(&self) -> PathBuf {
+        self.cache_directory.join("points")
     }
 
     /// Where its index lies on this machine.

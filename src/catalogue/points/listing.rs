@@ -2,17 +2,23 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use super::object::Objects;
 use super::parallel::map_parallel;
-use super::{ManifestHash, StoredManifest};
+use super::{ManifestHash, StoredManifest, known};
 use crate::catalogue::CatalogueError;
+use crate::format::known::{KnownManifest, KnownPoint, KnownState, KnownVerdict};
 use crate::format::names::{ObjectName, POINTS, STATES, VERDICTS};
 use crate::format::point::{Decision, Manifest, PointState};
 use crate::monitor::Problem;
 use crate::units::{MachineName, PointId};
+
+/// What follows from a manifest that cannot be read.
+const LOST: &str = "it cannot be shown or restored";
 
 /// What a listing knows of a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,51 +109,59 @@ impl Listing {
         self.points.iter().chain(&self.deleted).map(|summary| &summary.manifest.machine).collect()
     }
 
-    /// What was read, or `None` and a problem where it is damaged.
-    fn readable<T>(
-        &mut self,
-        point: PointId,
-        read: Result<T, CatalogueError>,
-        consequence: &'static str,
-    ) -> Result<Option<T>, CatalogueError> {
-        match read {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if is_damage(&error) => {
-                self.problem(point, error, consequence);
-                Ok(None)
+    /// Takes damage among the problems.
+    fn damage(&mut self, point: PointId, error: Option<CatalogueError>, consequence: &'static str) -> Result<(), CatalogueError> {
+        match error {
+            None => Ok(()),
+            Some(error) if is_damage(&error) => {
+                self.problems.push(PointProblem { point, error, consequence });
+                Ok(())
             }
-            Err(error) => Err(error),
+            Some(error) => Err(error),
         }
     }
-
-    fn problem(&mut self, point: PointId, error: CatalogueError, consequence: &'static str) {
-        self.problems.push(PointProblem { point, error, consequence });
-    }
 }
 
-/// What is stored of a point, by the names alone.
-#[derive(Debug, Default)]
+/// What is stored of a point, by the names alone: sizes in bytes.
+#[derive(Debug, Clone, Copy, Default)]
 struct Present {
-    manifest: bool,
-    verdict: bool,
-    /// The highest.
-    state: Option<u64>,
+    manifest: Option<u64>,
+    verdict: Option<u64>,
+    /// Number and size of the highest.
+    state: Option<(u64, u64)>,
 }
 
-/// What was read of a point.
+/// What is known of a point after it was read.
 struct Fetched {
-    point: PointId,
     present: Present,
-    manifest: Result<Option<StoredManifest>, CatalogueError>,
-    decision: Result<Option<Decision>, CatalogueError>,
-    state: Result<Option<PointState>, CatalogueError>,
+    known: KnownPoint,
+    manifest: Option<CatalogueError>,
+    verdict: Option<CatalogueError>,
+    state: Option<CatalogueError>,
+    /// Whether something of it was read just now.
+    is_news: bool,
 }
 
-pub(super) fn list(objects: &Objects<'_>) -> Result<Listing, CatalogueError> {
-    let present: Vec<(PointId, Present)> = look(objects)?.into_iter().collect();
-    let at_once = objects.backend.parallel_requests();
+pub(super) fn list(objects: &Objects<'_>, file: Option<&Path>) -> Result<Listing, CatalogueError> {
+    let present = look(objects)?;
+    let mut remembered = file.map(|file| known::load(file, objects.keys)).unwrap_or_default();
+    let (mut fetched, mut unknown) = (Vec::with_capacity(present.len()), Vec::new());
+    for (point, present) in present {
+        let known = remembered.remove(&point).unwrap_or_else(|| KnownPoint::new(point));
+        let begun = Fetched::begin(present, known);
+        if begun.is_complete() { fetched.push(begun) } else { unknown.push(Mutex::new(Some(begun))) }
+    }
+    let read = map_parallel(&unknown, objects.backend.parallel_requests(), |begun| {
+        let begun = begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        begun.map(|begun| begun.complete(objects))
+    });
+    fetched.extend(read.into_iter().flatten());
+    fetched.sort_by_key(|fetched| fetched.known.point);
+    if let Some(file) = file {
+        known::save(file, objects.keys, fetched.iter().map(|fetched| (&fetched.known, fetched.is_news)));
+    }
     let mut listing = Listing::default();
-    for fetched in map_parallel(&present, at_once, |(point, present)| fetch(objects, *point, present)) {
+    for fetched in fetched {
         sort_in(&mut listing, fetched)?;
     }
     for list in [&mut listing.points, &mut listing.deleted, &mut listing.pending] {
@@ -162,11 +176,11 @@ fn look(objects: &Objects<'_>) -> Result<BTreeMap<PointId, Present>, CatalogueEr
     for prefix in [POINTS, VERDICTS, STATES] {
         for object in objects.backend.list(prefix)? {
             match ObjectName::parse(&object.name) {
-                Some(ObjectName::Point(point)) => found.entry(point).or_default().manifest = true,
-                Some(ObjectName::Verdict(point)) => found.entry(point).or_default().verdict = true,
+                Some(ObjectName::Point(point)) => found.entry(point).or_default().manifest = Some(object.size_bytes),
+                Some(ObjectName::Verdict(point)) => found.entry(point).or_default().verdict = Some(object.size_bytes),
                 Some(ObjectName::State(point, number)) => {
                     let state = &mut found.entry(point).or_default().state;
-                    *state = (*state).max(Some(number));
+                    *state = (*state).max(Some((number, object.size_bytes)));
                 }
                 _ => {}
             }
@@ -175,51 +189,91 @@ fn look(objects: &Objects<'_>) -> Result<BTreeMap<PointId, Present>, CatalogueEr
     Ok(found)
 }
 
-fn fetch(objects: &Objects<'_>, point: PointId, present: &Present) -> Fetched {
-    let decision = match present.verdict {
-        true => objects.verdict(point).map(|verdict| verdict.map(|verdict| verdict.decision)),
-        false => Ok(None),
-    };
-    let manifest = match present.manifest && !matches!(decision, Ok(Some(Decision::Revoked))) {
-        true => objects.manifest(point),
-        false => Ok(None),
-    };
-    let state = present.state.map(|number| objects.state(point, number)).transpose();
-    let manifest = manifest.map(|stored| stored.map(without_config_bytes));
-    Fetched { point, manifest, decision, state, present: Present { ..*present } }
+impl Fetched {
+    /// What is remembered, without what the vault does not have just so.
+    fn begin(present: Present, remembered: KnownPoint) -> Self {
+        let KnownPoint { point, manifest, verdict, state } = remembered;
+        let known = KnownPoint {
+            point,
+            manifest: manifest.filter(|known| present.manifest == Some(known.size_bytes)),
+            verdict: verdict.filter(|known| present.verdict == Some(known.size_bytes)),
+            state: state.filter(|known| present.state == Some((known.number, known.size_bytes))),
+        };
+        Self { present, known, manifest: None, verdict: None, state: None, is_news: false }
+    }
+
+    /// Nobody asks for the manifest of a revoked point.
+    fn is_revoked(&self) -> bool {
+        self.known.verdict.is_some_and(|known| known.decision == Decision::Revoked)
+    }
+
+    fn is_complete(&self) -> bool {
+        let Self { present, known, .. } = self;
+        present.verdict.is_none_or(|_| known.verdict.is_some())
+            && present.state.is_none_or(|_| known.state.is_some())
+            && (self.is_revoked() || present.manifest.is_none_or(|_| known.manifest.is_some()))
+    }
+
+    /// Reads what is there and not known.
+    fn complete(mut self, objects: &Objects<'_>) -> Self {
+        let point = self.known.point;
+        if let (Some(size_bytes), None) = (self.present.verdict, &self.known.verdict) {
+            let read = objects.verdict(point).map(|read| read.map(|verdict| KnownVerdict { size_bytes, decision: verdict.decision }));
+            (self.known.verdict, self.verdict) = parted(read);
+            self.is_news |= self.known.verdict.is_some();
+        }
+        if let (Some((number, size_bytes)), None) = (self.present.state, &self.known.state) {
+            let read = objects.state(point, number).map(|state| Some(KnownState { number, size_bytes, state }));
+            (self.known.state, self.state) = parted(read);
+            self.is_news |= self.known.state.is_some();
+        }
+        if let (Some(size_bytes), None, false) = (self.present.manifest, &self.known.manifest, self.is_revoked()) {
+            let read = objects.manifest(point).map(|read| read.map(|stored| known_manifest(size_bytes, stored)));
+            (self.known.manifest, self.manifest) = parted(read);
+            self.is_news |= self.known.manifest.is_some();
+        }
+        self
+    }
 }
 
-/// Files of up to 1 MiB for each point are not for a listing of thousands.
-fn without_config_bytes(mut stored: StoredManifest) -> StoredManifest {
-    for config in &mut stored.manifest.configs {
+fn parted<T>(read: Result<Option<T>, CatalogueError>) -> (Option<T>, Option<CatalogueError>) {
+    read.map_or_else(|error| (None, Some(error)), |value| (value, None))
+}
+
+/// Without configuration files: up to 1 MiB for each point is not for a listing of thousands.
+fn known_manifest(size_bytes: u64, stored: StoredManifest) -> KnownManifest {
+    let StoredManifest { mut manifest, hash } = stored;
+    for config in &mut manifest.configs {
         config.bytes = Vec::new();
     }
-    stored
+    KnownManifest { size_bytes, hash, manifest }
 }
 
 /// Puts what was read of a point where it belongs.
 fn sort_in(listing: &mut Listing, fetched: Fetched) -> Result<(), CatalogueError> {
-    let Fetched { point, present, manifest, decision, state } = fetched;
-    let unpublished = "it is taken for unpublished; its whole id still names it";
-    let decision = listing.readable(point, decision, unpublished)?.flatten();
-    if decision == Some(Decision::Revoked) {
+    let is_revoked = fetched.is_revoked();
+    let Fetched { present, known: KnownPoint { point, manifest, verdict, state }, .. } = fetched;
+    listing.damage(point, fetched.verdict, "it is taken for unpublished; its whole id still names it")?;
+    if is_revoked {
         return Ok(());
     }
-    let unchanged = "it is shown as it was made; pins and changed tags are not known";
-    let state = listing.readable(point, state, unchanged)?.flatten();
-    let lost = "it cannot be shown or restored";
-    let Some(stored) = listing.readable(point, manifest, lost)? else { return Ok(()) };
+    listing.damage(point, fetched.state, "it is shown as it was made; pins and changed tags are not known")?;
+    let is_unreadable = fetched.manifest.is_some();
+    listing.damage(point, fetched.manifest, LOST)?;
+    let state = state.map(|known| known.state);
     let deleted = state.as_ref().is_some_and(|state| state.deleted.is_some());
-    let Some(StoredManifest { manifest, hash }) = stored else {
-        if deleted {
+    let Some(KnownManifest { manifest, hash, .. }) = manifest else {
+        if is_unreadable {
+            // Told of above.
+        } else if deleted {
             listing.removed.insert(point);
-        } else if decision.is_some() && !present.manifest {
-            listing.problem(point, CatalogueError::Missing { object: ObjectName::Point(point).to_string() }, lost);
+        } else if verdict.is_some() && present.manifest.is_none() {
+            listing.damage(point, Some(CatalogueError::Missing { object: ObjectName::Point(point).to_string() }), LOST)?;
         }
         return Ok(());
     };
     let summary = PointSummary { manifest, hash, state };
-    match decision {
+    match verdict {
         None => listing.pending.push(summary),
         Some(_) if deleted => listing.deleted.push(summary),
         Some(_) => listing.points.push(summary),

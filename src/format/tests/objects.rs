@@ -9,6 +9,7 @@ use crate::format::FormatError;
 use crate::format::control::*;
 use crate::format::envelope::{Envelope, ObjectKind};
 use crate::format::index::IndexObject;
+use crate::format::known::KnownPoint;
 use crate::format::point::*;
 use crate::format::vault::*;
 use crate::units::*;
@@ -29,6 +30,15 @@ fn recode_manifest(bytes: &[u8]) -> Result<Vec<u8>, FormatError> {
     manifest_bytes(&manifest)
 }
 
+fn recode_known(bytes: &[u8]) -> Result<Vec<u8>, FormatError> {
+    let points = KnownPoint::decode_all(bytes)?;
+    // No bytes at all are a list without points.
+    if points.is_empty() {
+        return Err(FormatError::invalid(ObjectKind::KnownPoints.words(), "empty"));
+    }
+    Ok(points.iter().map(KnownPoint::encode).collect::<Result<Vec<_>, _>>()?.concat())
+}
+
 /// One arbitrary value of every kind as bytes, and what reads it.
 fn sample(runner: &mut TestRunner) -> Vec<(ObjectKind, Vec<u8>, Recode)> {
     fn draw<T: std::fmt::Debug>(runner: &mut TestRunner, strategy: impl Strategy<Value = T>) -> T {
@@ -44,6 +54,7 @@ fn sample(runner: &mut TestRunner) -> Vec<(ObjectKind, Vec<u8>, Recode)> {
         (ObjectKind::Collection, draw(runner, strategies::collection()).encode(), |bytes| Ok(Collection::decode(bytes)?.encode())),
         (ObjectKind::Condemned, draw(runner, strategies::condemned()).encode().expect("legal"), |bytes| Condemned::decode(bytes)?.encode()),
         (ObjectKind::Moved, draw(runner, strategies::moved()).encode().expect("legal"), |bytes| Moved::decode(bytes)?.encode()),
+        (ObjectKind::KnownPoints, draw(runner, strategies::known()).encode().expect("legal"), recode_known),
         (ObjectKind::Damaged, draw(runner, strategies::damaged()).encode().expect("legal"), |bytes| Damaged::decode(bytes)?.encode()),
     ]
 }
@@ -96,6 +107,15 @@ proptest! {
     #[test]
     fn verdicts_come_back(verdict in strategies::verdict()) {
         prop_assert_eq!(Verdict::decode(&verdict.encode()), Ok(verdict));
+    }
+
+    #[test]
+    fn known_points_come_back_ascending_and_no_other_way(one in strategies::known(), other in strategies::known()) {
+        let (first, second) = if one.point < other.point { (one, other) } else { (other, one) };
+        let encode = |points: [&KnownPoint; 2]| points.map(|point| point.encode().expect("legal")).concat();
+        prop_assert!(KnownPoint::decode_all(&encode([&second, &first])).is_err());
+        prop_assert_eq!(KnownPoint::decode_all(&encode([&first, &second])), Ok(vec![first, second]));
+        prop_assert_eq!(KnownPoint::decode_all(&[]), Ok(Vec::new()));
     }
 
     #[test]

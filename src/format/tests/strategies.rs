@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use crate::format::control::*;
 use crate::format::index::*;
+use crate::format::known::*;
 use crate::format::map::*;
 use crate::format::pack::*;
 use crate::format::point::*;
@@ -186,6 +187,23 @@ pub(super) fn state() -> impl Strategy<Value = PointState> {
             retain_until,
             deleted,
             time,
+        },
+    )
+}
+
+pub(super) fn known() -> impl Strategy<Value = KnownPoint> {
+    let verdict = (any::<u64>(), any::<bool>()).prop_map(|(size_bytes, published)| KnownVerdict {
+        size_bytes,
+        decision: if published { Decision::Published } else { Decision::Revoked },
+    });
+    let manifest = (any::<u64>(), any::<[u8; 32]>(), manifest());
+    (any::<[u8; 16]>(), option::of(manifest), option::of(verdict), option::of((any::<u64>(), any::<u64>(), state()))).prop_map(
+        |(id, manifest, verdict, state)| {
+            let point = PointId(id);
+            let manifest =
+                manifest.map(|(size_bytes, hash, manifest)| KnownManifest { size_bytes, hash, manifest: Manifest { point, ..manifest } });
+            let state = state.map(|(number, size_bytes, state)| KnownState { number, size_bytes, state: PointState { point, ..state } });
+            KnownPoint { point, manifest, verdict, state }
         },
     )
 }

@@ -118,7 +118,7 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn begin(vault: &'a Arc<Vault>, request: &'a BackupRequest, monitor: &'a dyn Monitor) -> Result<Self, JobError> {
         let packs = Arc::new(PackReader::new(Arc::clone(vault.backend()), Arc::clone(vault.keys()), FRAME_CACHE_BYTES));
-        let listing = Points::new(vault.backend().as_ref(), vault.keys()).list()?;
+        let listing = super::points::look(vault)?;
         listing.problems.iter().for_each(|problem| monitor.problem(problem.into()));
         Ok(Self { vault, request, monitor, packs, listing })
     }

@@ -45,6 +45,19 @@ fn data_pack<'a>(backend: &MemoryBackend, names: &'a [String]) -> &'a String {
     names.iter().find(|name| kind(backend, name) == crate::format::pack::PackKind::Data).unwrap()
 }
 
+/// What this computer remembers of points hides no damage from verification.
+#[test]
+fn a_manifest_damaged_after_it_was_read_is_found() {
+    let (_directory, backend, vault, _) = two_points();
+    let listed = || crate::jobs::points::look(&vault).unwrap();
+    let point = listed().points[0].point();
+    damage(&backend, &format!("points/{point}"), |bytes| bytes[100] ^= 1);
+    assert_eq!((listed().points.len(), listed().problems.len()), (2, 0), "not remembered: this test shows nothing");
+    let report = verify(&vault, &ALL, &Silent).unwrap();
+    assert!(!report.is_whole());
+    assert!(report.objects[0].contains(&point.to_string()), "{:?}", report.objects);
+}
+
 #[test]
 fn a_whole_vault_is_whole_and_read_once() {
     let (_directory, backend, vault, _) = two_points();
