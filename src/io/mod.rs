@@ -3,11 +3,13 @@
 //! Everything above reads disks, image files and targets through [`ReadAt`] and [`WriteAt`], so that decorators (counting,
 //! faults, caches) fit between. All `unsafe` of the package is in `sys.rs`.
 
+mod direct;
 mod durable;
 mod file;
 mod memory;
 mod sys;
 
+pub use direct::{AlignedBuffer, DirectWriter};
 pub use durable::{DurableFile, create_durable, replace_durable, sync_directory};
 pub use file::FileAt;
 pub use memory::MemoryAt;

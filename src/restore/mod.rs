@@ -15,6 +15,7 @@ mod plan;
 mod run;
 mod target;
 mod touched;
+mod worker;
 
 pub use error::{RestoreError, is_map_damage};
 pub use place::{Place, PlaceKind, PlaceOptions, refuse_vault};

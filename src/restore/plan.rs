@@ -9,9 +9,10 @@ use crate::catalogue::map::{LeafSpan, MapReader, Span, Spans};
 use crate::format::map::ChunkEntry;
 use crate::units::{CHUNK_BYTES, ChunkIndex, ChunkRange, Extent, Grid};
 
-/// Chunks that a worker takes at a time: 4 MiB, a few frames.
+/// Chunks that a worker takes at a time.
 const BATCH_CHUNKS: u64 = 16;
-const BATCH_BYTES: u64 = BATCH_CHUNKS * CHUNK_BYTES as u64;
+/// Their bytes: 4 MiB, a few frames.
+pub(super) const BATCH_BYTES: u64 = BATCH_CHUNKS * CHUNK_BYTES as u64;
 
 /// Chunks of one leaf, for one worker.
 pub(super) struct Batch {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use crate::io::{FileAt, ReadAt, WriteAt, forget_cached, next_data, start_write_back};
+use crate::io::{DirectWriter, FileAt, ReadAt, WriteAt, forget_cached, next_data, start_write_back};
 use crate::units::Extent;
 
 /// A target, read and written by many threads at once, each its own range.
@@ -30,17 +30,20 @@ pub trait Target: ReadAt + WriteAt {
 pub struct FileTarget {
     file: FileAt,
     fresh: bool,
-    write_back: bool,
+    /// Where all is to reach the medium before the end.
+    sync: bool,
+    direct: Option<DirectWriter>,
 }
 
 impl FileTarget {
-    /// Takes an open regular file or block device. `fresh` says that it has no data at all. `write_back` starts the way to the medium
-    /// early, so that a sync at the end finds little to do.
+    /// Takes an open regular file or block device. `fresh` says that it has no data at all; `sync`, that it will be synced
+    /// at the end: what is written then goes to the medium at once.
     ///
     /// # Errors
     /// What the system says; `InvalidInput` for anything but a file or block device.
-    pub fn new(file: File, fresh: bool, write_back: bool) -> io::Result<Self> {
-        Ok(Self { file: FileAt::new(file)?, fresh, write_back })
+    pub fn new(file: File, fresh: bool, sync: bool) -> io::Result<Self> {
+        let direct = if sync { DirectWriter::open(&file) } else { None };
+        Ok(Self { file: FileAt::new(file)?, fresh, sync, direct })
     }
 }
 
@@ -60,7 +63,8 @@ impl ReadAt for FileTarget {
 
 impl WriteAt for FileTarget {
     fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset_bytes, bytes)
+        let written = self.direct.as_ref().map_or(0, |direct| direct.write_at(offset_bytes, bytes)).min(bytes.len());
+        if written == bytes.len() { Ok(()) } else { self.file.write_at(offset_bytes + written as u64, &bytes[written..]) }
     }
 
     fn zero_at(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
@@ -79,7 +83,7 @@ impl Target for FileTarget {
     }
 
     fn written(&self, range: Extent) {
-        if self.write_back {
+        if self.sync {
             // Only a hint: where the filesystem does not take it, the sync does the work.
             let _ = start_write_back(self.file.file(), range.offset(), range.length());
         }

@@ -26,9 +26,9 @@ impl Touched {
         }
     }
 
-    /// The chunks, ascending, neighbours as one range.
-    pub(super) fn into_ranges(self) -> impl Iterator<Item = ChunkRange> {
-        let leaves = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    /// Takes the chunks out, ascending, neighbours as one range.
+    pub(super) fn take_ranges(&self) -> impl Iterator<Item = ChunkRange> + use<> {
+        let leaves = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let chunks = leaves.into_iter().flat_map(|(leaf, words)| {
             let has = move |nth: &usize| words.get(nth / 64).is_some_and(|word| word & (1 << (nth % 64)) != 0);
             (0..LEAF_CHUNKS).filter(has).map(move |nth| leaf * LEAF_CHUNKS as u64 + nth as u64)
@@ -55,7 +55,7 @@ mod tests {
         for (start, end) in [(300, 301), (5, 7), (7, 9), (255, 258), (1 << 40, (1 << 40) + 1), (6, 7)] {
             touched.add(ChunkRange { start, end });
         }
-        let ranges: Vec<(u64, u64)> = touched.into_ranges().map(|range| (range.start, range.end)).collect();
+        let ranges: Vec<(u64, u64)> = touched.take_ranges().map(|range| (range.start, range.end)).collect();
         assert_eq!(ranges, [(5, 9), (255, 258), (300, 301), (1 << 40, (1 << 40) + 1)]);
     }
 }

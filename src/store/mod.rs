@@ -27,6 +27,6 @@ pub use index::Index;
 pub use known::Known;
 pub use lease::Lease;
 pub(crate) use pack::compress_frame;
-pub use pack::{ChunkBuffer, Frame, FramePlace, PackReader, Piece, WrittenPack};
+pub use pack::{ForeseenFrames, Frame, FramePlace, PackReader, Piece, WrittenPack};
 pub use session::{DiskAccount, SessionOptions, WriteSession};
 pub use vault::{NewVault, Vault, key_slots, put_slot, read_header, unlock_any};

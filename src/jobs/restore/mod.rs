@@ -25,8 +25,8 @@ use crate::restore::{Place, PlaceKind, PlaceOptions, RestoreError, RestoreOption
 use crate::store::{PackReader, Vault};
 use crate::units::{ContentId, MachineName, PointId};
 
-/// Decompressed frames kept at hand: what neighbouring parts of a disk share with each other.
-const FRAME_CACHE_BYTES: usize = 64 << 20;
+/// Decompressed map nodes kept at hand; frames of data have their own place.
+const FRAME_CACHE_BYTES: usize = 8 << 20;
 
 /// What to restore, and where to.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod chunk;
+mod foreseen;
 mod frame;
 mod nodes;
 mod order;
@@ -10,7 +11,7 @@ mod reader;
 mod writer;
 
 pub use buffer::Frame;
-pub use chunk::ChunkBuffer;
+pub use foreseen::ForeseenFrames;
 pub(crate) use frame::compress as compress_frame;
 pub(crate) use nodes::NodePacks;
 pub(crate) use pipeline::DataPipeline;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod foreseen;
 mod index;
 mod lease;
 mod lists;
