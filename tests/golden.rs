@@ -230,6 +230,7 @@ fn backups_go_on_in_a_copy() {
                     name: make::DISKS[0].parse().unwrap(),
                     source: cairn::source::open(&image, Format::Raw).unwrap(),
                     hints: None,
+                    keep_clone: None,
                 }],
                 ..make::request()
             };

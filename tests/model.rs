@@ -195,6 +195,7 @@ impl World {
             name: DISKS[disk].parse().unwrap(),
             source: cairn::source::open(&self.images[disk].path, Format::Raw).unwrap(),
             hints: latest.filter(|_| hinted >> disk & 1 == 1).and_then(|point| self.hints(disk, point)),
+            keep_clone: None,
         };
         let request = BackupRequest {
             machine: MACHINES[machine].parse().unwrap(),

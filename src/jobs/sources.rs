@@ -28,7 +28,7 @@ pub fn open_disk(vault: &Vault, name: MachineName, spec: &SourceSpec, hints: Opt
     }
     let source = source::open(&spec.path, spec.format)?;
     let hints = hints.map(|path| read_hints(path, source.as_ref())).transpose()?;
-    Ok(DiskRequest { name, source, hints })
+    Ok(DiskRequest { name, source, hints, keep_clone: None })
 }
 
 fn read_hints(path: &Path, source: &dyn Source) -> Result<source::Hints, JobError> {

@@ -69,7 +69,7 @@ impl TestVault {
         let disk = |&(name, bytes): &(&str, &[u8])| {
             write_sparse(&image(name), bytes);
             let source = crate::source::open(&image(name), Format::Raw).unwrap();
-            DiskRequest { name: name.parse().unwrap(), source, hints: None }
+            DiskRequest { name: name.parse().unwrap(), source, hints: None, keep_clone: None }
         };
         let request = BackupRequest {
             machine: machine.parse().unwrap(),

@@ -52,7 +52,7 @@ impl Kit {
         let open = |&(name, bytes): &(&str, &[u8])| {
             let path = self.directory.path().join(format!("{name}.raw"));
             fs::write(&path, bytes).unwrap();
-            DiskRequest { name: name.parse().unwrap(), source: source::open(&path, Format::Raw).unwrap(), hints: None }
+            DiskRequest { name: name.parse().unwrap(), source: source::open(&path, Format::Raw).unwrap(), hints: None, keep_clone: None }
         };
         let mut request = BackupRequest {
             machine: machine.parse().unwrap(),

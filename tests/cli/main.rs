@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
 mod backup;
+mod clones;
 mod frame;
 mod images;
 mod interrupt;
+mod mounted;
 mod place;
 mod points;
 mod restore;

@@ -71,7 +71,7 @@ impl Making {
                 std::os::unix::fs::FileExt::write_all_at(&file, part, at as u64 * 4096).unwrap();
             }
             let source = cairn::source::open(&path, Format::Raw).unwrap();
-            DiskRequest { name: name.parse().unwrap(), source, hints: hints.clone() }
+            DiskRequest { name: name.parse().unwrap(), source, hints: hints.clone(), keep_clone: None }
         };
         let request = BackupRequest { disks: disks.iter().map(disk).collect(), ..request };
         backup(&self.vault, &request, &Silent).unwrap().manifest

@@ -24,13 +24,18 @@ use super::super::render::{Align, Table, duration, rate, safe, size};
 /// Options of `cairn backup`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The machine's latest point is the base: what is as it was there is not stored again. A source is a raw image, a block device or an
-image in another format, which is recognised; FORMAT:PATH says it. Disks of a running machine should be read from a snapshot.
+The machine's latest point is the base: what is as it was there is not stored again.
+
+A source is a raw image, a block device, or a qcow2, VHD, VHDX or VMDK image with what it rests on. The format is recognised;
+FORMAT:PATH says it (raw, qcow2, vhd, vhdx, vmdk), and must for an image that names other files and whose name does not end
+in its format. The same disk is the same in every format. Disks of a running machine should be read from a snapshot, or with
+--keep-clone: it reads a reflink clone of a raw image, and keeps it beside the image as .NAME.cairn-...
 
 Examples:
   cairn backup web01 --disk vda=/var/lib/libvirt/images/web01.qcow2
   cairn backup db01 --disk sda=/dev/vg0/db01-snap --disk sdb=/dev/vg1/data-snap --consistency filesystem --tag nightly
   cairn backup web01 --disk vda=web01.qcow2 --changed vda=changes.json --verify-hints 5%
+  cairn backup web01 --disk vda=web01.img --keep-clone
   cairn backup web01 --disk vda=raw:/srv/web01.img --config /etc/libvirt/qemu/web01.xml
   cairn backup web01 --disk vda=web01.img --dry-run")]
 pub(crate) struct BackupArgs {
@@ -61,9 +66,13 @@ pub(crate) struct BackupArgs {
     #[arg(long = "changed", value_name = "NAME=FILE")]
     changed: Vec<OsString>,
 
-    /// How much of what --changed calls unchanged is read and compared all the same
+    /// How much of what --changed or a clone calls unchanged is read and compared all the same
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
     verify_hints: f64,
+
+    /// On XFS and btrfs, read a reflink clone of each raw image, and keep it beside the image: the next backup then reads only what changed
+    #[arg(long)]
+    keep_clone: bool,
 
     /// Compression for this backup: a zstd level, 1 to 19 [default: the vault's]
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
@@ -101,7 +110,7 @@ pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
     let vault = context.open_vault()?;
     let request = BackupRequest {
         machine,
-        disks: open_disks(&vault, &disks, &changed)?,
+        disks: open_disks(&vault, &disks, &changed, args.keep_clone)?,
         tags: args.tags,
         consistency: args.consistency.into(),
         time,
@@ -155,11 +164,12 @@ fn check_names(disks: &[NamedPath], changed: &[NamedPath]) -> anyhow::Result<()>
     Ok(())
 }
 
-fn open_disks(vault: &Vault, disks: &[NamedPath], changed: &[NamedPath]) -> anyhow::Result<Vec<DiskRequest>> {
+fn open_disks(vault: &Vault, disks: &[NamedPath], changed: &[NamedPath], keep_clone: bool) -> anyhow::Result<Vec<DiskRequest>> {
     let open = |disk: &NamedPath| {
         let hints: Option<&Path> = changed.iter().find(|hints| hints.name == disk.name).map(|hints| hints.path.as_path());
         let spec = SourceSpec::parse(disk.path.as_os_str());
-        Ok(sources::open_disk(vault, disk.name.clone(), &spec, hints)?)
+        let request = sources::open_disk(vault, disk.name.clone(), &spec, hints)?;
+        Ok(DiskRequest { keep_clone: keep_clone.then_some(spec.path), ..request })
     };
     disks.iter().map(open).collect()
 }

@@ -4,6 +4,7 @@
 //! pending; lists again; verdict. A crash before the verdict leaves the old points as they are and at worst packs that nobody
 //! refers to and a pending manifest, which collection removes. The index follows last: it can always be made anew.
 
+mod clones;
 mod disk;
 mod dry;
 mod scan;
@@ -11,6 +12,7 @@ mod scan;
 pub(super) mod tests;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{Timestamp, Unit};
@@ -24,6 +26,7 @@ use crate::monitor::{Monitor, Problem};
 use crate::source::{Hints, Source};
 use crate::store::{Lease, PackReader, SessionOptions, Vault, WriteSession};
 use crate::units::{MachineName, PackId, PointId};
+use clones::Clones;
 use scan::DiskScan;
 
 /// How often a backup begins again when a collection takes away what it referred to.
@@ -39,6 +42,9 @@ pub struct DiskRequest {
     pub source: Box<dyn Source>,
     /// What somebody says has changed since the machine's latest point.
     pub hints: Option<Hints>,
+    /// The raw image file that `source` is, where a reflink clone of it shall be read and kept beside it: the next backup then needs no
+    /// hints. A disk that cannot have one is read itself, with a warning.
+    pub keep_clone: Option<PathBuf>,
 }
 
 /// What to back up, and what to keep with it.
@@ -129,13 +135,15 @@ impl<'a> Attempt<'a> {
     }
 
     fn dry_run(&self) -> Result<BackupReport, JobError> {
+        let point = PointId(random()?);
+        let clones = Clones::take(self.vault, self.request, self.base(), point, self.monitor)?;
         let mut disks = Vec::new();
-        for disk in &self.request.disks {
+        for disk in clones.disks() {
             let scan = DiskScan::new(self.vault, self.request, disk, self.base(), self.nodes(), self.monitor)?;
             disks.push(dry::run(scan, self.vault, &self.packs)?);
             disk.source.check_unchanged()?;
         }
-        Ok(BackupReport { manifest: self.manifest(disks)?, published: false })
+        Ok(BackupReport { manifest: self.manifest(point, clones.time, disks)?, published: false })
     }
 
     fn nodes(&self) -> Arc<VaultNodes> {
@@ -150,7 +158,9 @@ impl<'a> Attempt<'a> {
         let compression_level = self.request.compression_level.unwrap_or(self.vault.header().compression_level);
         let options = SessionOptions { compression_level, avoid: avoid.clone() };
         let session = Mutex::new(WriteSession::begin(self.vault, &lease, &self.packs, options)?);
-        let scanned = self.scan_disks(&session)?;
+        let point = PointId(random()?);
+        let clones = Clones::take(self.vault, self.request, self.base(), point, self.monitor)?;
+        let scanned = self.scan_disks(&session, &clones)?;
         let mut session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.monitor.step("making data durable");
         session.flush()?;
@@ -158,8 +168,11 @@ impl<'a> Attempt<'a> {
             let message = "its fingerprints cannot be read, so its blocks were stored again; `cairn verify --all` tells more".to_owned();
             self.monitor.problem(Problem { subject: format!("pack {pack}"), message });
         }
-        let manifest = self.manifest(scanned.into_iter().map(scan::ScannedDisk::into_record).collect())?;
+        let manifest = self.manifest(point, clones.time, scanned.into_iter().map(scan::ScannedDisk::into_record).collect())?;
         let published = self.publish(&manifest, &lease, &session, avoid)?;
+        if published {
+            clones.keep(point);
+        }
         if published && let Err(error) = session.finish() {
             let message = format!("{error}; the next backup makes up for it");
             self.monitor.problem(Problem { subject: "index".to_owned(), message });
@@ -167,10 +180,10 @@ impl<'a> Attempt<'a> {
         Ok(published.then_some(manifest))
     }
 
-    fn scan_disks(&self, session: &Mutex<WriteSession>) -> Result<Vec<scan::ScannedDisk>, JobError> {
+    fn scan_disks(&self, session: &Mutex<WriteSession>, clones: &Clones<'_>) -> Result<Vec<scan::ScannedDisk>, JobError> {
         let known = session.lock().unwrap_or_else(PoisonError::into_inner).known();
         let mut scanned = Vec::new();
-        for disk in &self.request.disks {
+        for disk in clones.disks() {
             let scan = DiskScan::new(self.vault, self.request, disk, self.base(), self.nodes(), self.monitor)?;
             scanned.push(scan.run(session, known.as_ref())?);
             disk.source.check_unchanged()?;
@@ -196,14 +209,14 @@ impl<'a> Attempt<'a> {
         Ok(points.publish(manifest.point, lease.id(), Timestamp::now())? == Decision::Published)
     }
 
-    fn manifest(&self, disks: Vec<DiskRecord>) -> Result<Manifest, JobError> {
+    fn manifest(&self, point: PointId, clones_taken: Option<Timestamp>, disks: Vec<DiskRecord>) -> Result<Manifest, JobError> {
         let last = self.listing.last_of(&self.request.machine);
         Ok(Manifest {
-            point: PointId(random()?),
+            point,
             machine: self.request.machine.clone(),
             sequence: last.map_or(1, |last| last.manifest.sequence.saturating_add(1)),
             predecessor: last.map(|last| last.hash),
-            time: self.time()?,
+            time: self.time(clones_taken)?,
             retain_until: self.request.retain_until,
             consistency: self.request.consistency,
             base: last.map(|last| last.manifest.point),
@@ -217,7 +230,7 @@ impl<'a> Attempt<'a> {
 
     /// The point's time in whole seconds. A time that another point of the machine has would make its name ambiguous: then it is the
     /// next free second, or an error where somebody asked for just this time.
-    fn time(&self) -> Result<Timestamp, JobError> {
+    fn time(&self, clones_taken: Option<Timestamp>) -> Result<Timestamp, JobError> {
         let points = self.listing.points.iter().chain(&self.listing.deleted);
         let taken: HashSet<Timestamp> =
             points.filter(|summary| summary.manifest.machine == self.request.machine).map(|summary| summary.manifest.time).collect();
@@ -226,7 +239,7 @@ impl<'a> Attempt<'a> {
             let free = !taken.contains(&time);
             return free.then_some(time).ok_or_else(|| JobError::TimeTaken { machine: self.request.machine.clone(), time });
         }
-        let mut time = whole_seconds(Timestamp::now());
+        let mut time = whole_seconds(clones_taken.unwrap_or_else(Timestamp::now));
         while taken.contains(&time) {
             time = time.checked_add(jiff::SignedDuration::from_secs(1)).unwrap_or(time);
         }

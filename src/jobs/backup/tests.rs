@@ -44,6 +44,7 @@ pub(in crate::jobs) fn request(machine: &str, disks: &[(&str, &Path)], hints: Op
         name: name.parse().unwrap(),
         source: crate::source::open(path, Format::Raw).unwrap(),
         hints: hints.clone(),
+        keep_clone: None,
     };
     BackupRequest {
         machine: machine.parse().unwrap(),

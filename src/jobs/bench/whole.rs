@@ -81,7 +81,7 @@ fn backed_up(vault: &Arc<Vault>, image: &Path) -> Result<Duration, JobError> {
     let name = |text: &str| text.parse().map_err(JobError::Name);
     let request = BackupRequest {
         machine: name("bench")?,
-        disks: vec![DiskRequest { name: name("disk")?, source: crate::source::open(image, Format::Raw)?, hints: None }],
+        disks: vec![DiskRequest { name: name("disk")?, source: crate::source::open(image, Format::Raw)?, hints: None, keep_clone: None }],
         tags: Vec::new(),
         consistency: Consistency::Crash,
         time: None,
