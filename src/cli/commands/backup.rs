@@ -26,10 +26,13 @@ use super::super::render::{Align, Table, duration, rate, safe, size};
 #[command(after_help = "\
 The machine's latest point is the base: what is as it was there is not stored again.
 
-A source is a raw image, a block device, or a qcow2, VHD, VHDX or VMDK image with what it rests on. The format is recognised;
-FORMAT:PATH says it (raw, qcow2, vhd, vhdx, vmdk), and must for an image that names other files and whose name does not end
-in its format. The same disk is the same in every format. Disks of a running machine should be read from a snapshot, or with
---keep-clone: it reads a reflink clone of a raw image, and keeps it beside the image as .NAME.cairn-...
+A source is a raw image, a block device, or a qcow2, VHD, VHDX or VMDK image with what it rests on.
+The format is recognised; FORMAT:PATH says it (raw, qcow2, vhd, vhdx, vmdk). It must be said for an
+image that names other files and whose name does not end in its format. The same disk is the same
+in every format.
+
+Disks of a running machine should be read from a snapshot, or with --keep-clone: that reads a
+reflink clone of a raw image, and keeps it beside the image as .NAME.cairn-...
 
 Examples:
   cairn backup web01 --disk vda=/var/lib/libvirt/images/web01.qcow2
