@@ -9,11 +9,14 @@ mod proxy;
 #[path = "kit/servers.rs"]
 mod servers;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use cairn::backend::{Fault, Faulty, LocalDirectory, MemoryBackend, Recording, Retry, RetryPolicy, probe_create_if_absent};
+use cairn::backend::{
+    Fault, Faulty, LocalDirectory, MemoryBackend, Rates, Recording, Retry, RetryPolicy, Throttle, probe_create_if_absent,
+};
 
 #[test]
 fn a_local_directory() -> Result<()> {
@@ -34,7 +37,10 @@ fn decorators_change_nothing() -> Result<()> {
     let memory = Arc::new(MemoryBackend::new());
     let recording = Arc::new(Recording::new(memory));
     let faulty = Arc::new(Faulty::new(recording, |_, _, _| None));
-    conformance::check(&Retry::new(faulty, RetryPolicy::default()), 100)
+    // Fast enough not to be felt.
+    let rates = Rates { upload: NonZeroU64::new(1 << 50), download: NonZeroU64::new(1 << 50) };
+    let throttle = Arc::new(Throttle::new(faulty, rates));
+    conformance::check(&Retry::new(throttle, RetryPolicy::default()), 100)
 }
 
 /// Every third operation fails, half of these after the work was done; the retries hide it all.

@@ -15,6 +15,7 @@ mod recording;
 #[cfg(feature = "remote")]
 mod remote;
 mod retry;
+mod throttle;
 
 pub use error::BackendError;
 pub use faulty::{Fault, Faulty};
@@ -27,6 +28,7 @@ pub use recording::{Recorded, Recording};
 #[cfg(feature = "remote")]
 pub use remote::{ObjectStoreBackend, RemoteOptions};
 pub use retry::{Retry, RetryPolicy};
+pub use throttle::{Clock, Rates, SystemClock, Throttle};
 
 use std::ops::Range;
 use std::path::PathBuf;

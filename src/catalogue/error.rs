@@ -107,7 +107,7 @@ pub enum CatalogueError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A node was read, but it is not what its parent says.
-    #[error("map node {node} at {address} is damaged: {reason}; `cairn verify --all` names the recovery points that it concerns")]
+    #[error("map node {node} at {address} is damaged: {reason}")]
     NodeDamaged {
         /// The node.
         node: NodeId,

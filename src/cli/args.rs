@@ -2,6 +2,8 @@
 //!
 //! Help, completions and man pages all come from this one definition.
 
+use std::num::NonZeroU64;
+
 use clap::{Args, Parser, Subcommand};
 
 use super::commands;
@@ -54,6 +56,16 @@ pub(crate) struct Globals {
     /// Default: ~/.local/share/cairn/vault, for root /var/lib/cairn/vault.
     #[arg(long, global = true, value_name = "PATH|URL", env = "CAIRN_VAULT", hide_env_values = true)]
     pub(crate) vault: Option<String>,
+
+    /// Send at most so many bytes per second to the vault, with K, M, G or T for KiB to TiB: 50M
+    ///
+    /// An average: an object of a bucket, up to about 64 MiB, still goes out in one piece. Objects up to 16 KiB never wait.
+    #[arg(long, global = true, value_name = "RATE", value_parser = super::rate::parse)]
+    pub(crate) limit_upload: Option<NonZeroU64>,
+
+    /// Read at most so many bytes per second from the vault
+    #[arg(long, global = true, value_name = "RATE", value_parser = super::rate::parse)]
+    pub(crate) limit_download: Option<NonZeroU64>,
 
     /// Say only warnings, errors and results
     #[arg(short, long, global = true, conflicts_with = "verbose")]

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 
+use cairn::backend::Rates;
 use cairn::catalogue::points::Listing;
 use cairn::crypt::slot::Unlock;
 use cairn::jobs::vault::FoundVault;
@@ -32,6 +33,7 @@ pub(crate) struct Context {
     vault: Option<String>,
     secrets: SecretArgs,
     progress: ProgressChoice,
+    rates: Rates,
 }
 
 impl Context {
@@ -43,7 +45,8 @@ impl Context {
             (_, false) => Form::Text,
         };
         let output = Output::new(form, globals.color, globals.quiet, globals.verbose);
-        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress }
+        let rates = Rates { upload: globals.limit_upload, download: globals.limit_download };
+        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates }
     }
 
     /// The vault's place as given, or the default one.
@@ -86,7 +89,7 @@ impl Context {
 
     /// The vault, not opened.
     pub(crate) fn find_vault(&self) -> anyhow::Result<FoundVault> {
-        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?)
+        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?.limited(self.rates))
     }
 
     /// The vault, opened.

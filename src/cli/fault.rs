@@ -48,6 +48,9 @@ pub(crate) fn messages(error: &anyhow::Error) -> Vec<String> {
     messages
 }
 
+/// What to do about damage: said once, after the outermost message, by every command but the one that it names.
+pub(crate) const ADVICE: &str = "`cairn verify --all` names every recovery point that the damage touches";
+
 /// The exit code for an error.
 pub(crate) fn exit(error: &anyhow::Error) -> Exit {
     if error.is::<UsageError>() {

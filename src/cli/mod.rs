@@ -13,6 +13,7 @@ mod json;
 mod moment;
 mod output;
 mod progress;
+mod rate;
 mod render;
 mod secret;
 mod signals;
@@ -35,9 +36,10 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return refuse(&error, &arguments),
     };
     let context = Context::new(cli.globals);
+    let verifies = matches!(cli.command, Command::Verify(_));
     let exit = match dispatch(&context, cli.command) {
         Ok(exit) => exit,
-        Err(error) => fail(&context, &error),
+        Err(error) => fail(&context, &error, verifies),
     };
     exit.into()
 }
@@ -78,12 +80,16 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn fail(context: &Context, error: &anyhow::Error) -> Exit {
+fn fail(context: &Context, error: &anyhow::Error, verifies: bool) -> Exit {
     let exit = fault::exit(error);
-    let messages = match exit {
+    let mut messages = match exit {
         Exit::Interrupted => vec![fault::interrupted(error).to_owned()],
         _ => fault::messages(error),
     };
+    if let Some(outermost) = messages.first_mut().filter(|_| exit == Exit::Damage && !verifies) {
+        outermost.push_str("; ");
+        outermost.push_str(fault::ADVICE);
+    }
     context.output.error(&messages);
     if context.output.is_json() {
         // The text on standard error has said it already; where standard output fails too, nothing is left to do.

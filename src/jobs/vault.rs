@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::JobError;
-use crate::backend::{Backend, Location, probe_create_if_absent};
+use crate::backend::{Backend, Location, Rates, Throttle, probe_create_if_absent};
 use crate::crypt::slot::{PassphraseCost, Unlock};
 use crate::format::vault::{Cipher, DedupScope, VaultHeader, Writers};
 use crate::store::{self, NewVault, Vault};
@@ -77,6 +77,15 @@ impl FoundVault {
         let backend = location.parse::<Location>()?.open()?;
         let header = store::read_header(backend.as_ref())?;
         Ok(Self { backend, header, cache: cache.to_owned() })
+    }
+
+    /// The same vault, to which no more than so many bytes a second go, and from which no more come.
+    #[must_use]
+    pub fn limited(self, rates: Rates) -> Self {
+        if rates == Rates::default() {
+            return self;
+        }
+        Self { backend: Arc::new(Throttle::new(self.backend, rates)), ..self }
     }
 
     /// Where it is, for messages.

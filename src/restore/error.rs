@@ -105,11 +105,7 @@ pub enum RestoreError {
         source: StoreError,
     },
     /// A chunk's blocks were read, but they are not what was backed up.
-    #[error(
-        "bytes {} to {} cannot be restored: their hash is {found}, expected {expected}; `cairn verify --all` names every point that it touches",
-        range.offset(),
-        range.end()
-    )]
+    #[error("bytes {} to {} cannot be restored: their hash is {found}, expected {expected}", range.offset(), range.end())]
     Content {
         /// The chunk's bytes on the disk.
         range: Extent,

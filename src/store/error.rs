@@ -31,7 +31,7 @@ pub enum StoreError {
         source: CryptError,
     },
     /// A frame of a pack is not what was written.
-    #[error("pack {pack}, frame {frame}: {reason}; `cairn verify --all` names every point that it touches")]
+    #[error("pack {pack}, frame {frame}: {reason}")]
     Frame {
         /// The pack.
         pack: PackId,
@@ -41,9 +41,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A recipe does not fit its chunk.
-    #[error(
-        "a map names {blocks} blocks for a chunk of {chunk_bytes} bytes: the map is damaged; `cairn verify --all` names every point that it touches"
-    )]
+    #[error("a map names {blocks} blocks for a chunk of {chunk_bytes} bytes: the map is damaged")]
     Runs {
         /// Blocks that the runs have.
         blocks: usize,
@@ -51,9 +49,7 @@ pub enum StoreError {
         chunk_bytes: usize,
     },
     /// A block's pack is gone, or never held it.
-    #[error(
-        "block {address} is in no pack of the vault: its pack was removed or is damaged; `cairn verify --all` names every point that it touches"
-    )]
+    #[error("block {address} is in no pack of the vault: its pack was removed or is damaged")]
     Unresolved {
         /// The block.
         address: Address,

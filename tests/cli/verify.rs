@@ -71,6 +71,12 @@ fn damage_is_named_by_point_disk_and_range() {
     let text = place.in_vault("", &["verify", "web01@latest"]);
     assert_eq!(text.code, Some(4));
     assert!(text.output.contains("web01@2026-11-21T20:00:00Z  vda") && text.output.contains("DAMAGE: 1 of 1 points"), "{}", text.output);
+    for said in [&ended.output, &ended.errors, &text.output, &text.errors] {
+        assert!(!said.contains("cairn verify"), "who runs verify is told to run verify: {said}");
+    }
+    let restore = place.in_vault("", &["restore", "web01@latest", "--disk", "vda", "--to", &place.text_path("out.img")]);
+    restore.failed(4, "`cairn verify --all` names every recovery point that the damage touches");
+    assert_eq!(restore.errors.matches("cairn verify").count(), 1, "{}", restore.errors);
 
     let quick = place.in_vault("", &["verify", "--quick", "--json"]);
     assert_eq!(quick.code, Some(4), "{}", quick.errors);

