@@ -12,7 +12,7 @@ use super::{Backend, BackendError, Created};
 /// [`BackendError`], also where the store says that it cannot do this.
 pub fn probe_create_if_absent(store: &dyn Backend) -> Result<bool, BackendError> {
     let mut random = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut random)
+    getrandom::fill(&mut random)
         .map_err(|_| BackendError::Unsupported { location: store.location(), reason: "the system gives no random numbers".to_owned() })?;
     let name = format!("probe/{:032x}", u128::from_le_bytes(random));
     let kept = try_twice(store, &name);

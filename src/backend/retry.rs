@@ -87,7 +87,7 @@ impl RetryPolicy {
         let longest = doubled.min(self.longest_wait);
         let mut random = [0_u8; 4];
         // Without random numbers the full wait is as good; it only meets more company.
-        let share = aws_lc_rs::rand::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
+        let share = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
         longest / 2 + (longest / 2).mul_f64(f64::from(share) / f64::from(u32::MAX))
     }
 }

@@ -11,7 +11,7 @@ use super::CryptError;
 /// [`CryptError::Cipher`] where the system has none.
 pub fn random<const N: usize>() -> Result<[u8; N], CryptError> {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CryptError::Cipher { doing: "drawing random numbers" })?;
+    getrandom::fill(&mut bytes).map_err(|_| CryptError::Cipher { doing: "drawing random numbers" })?;
     Ok(bytes)
 }
 

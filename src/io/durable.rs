@@ -33,7 +33,7 @@ impl DurableFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"));
         };
         let mut suffix = [0_u8; 8];
-        aws_lc_rs::rand::fill(&mut suffix).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        getrandom::fill(&mut suffix).map_err(|_| io::Error::other("the system gives no random numbers"))?;
         let suffix = u64::from_le_bytes(suffix);
         let temporary = directory.join(format!("{TEMPORARY_PREFIX}{}-{suffix:016x}", name.to_string_lossy()));
         let file = OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(&temporary)?;

@@ -61,7 +61,7 @@ pub trait Sink {
     /// The sink's own; they end the scan.
     fn keep(&mut self, chunks: ChunkRange) -> Result<(), Self::Error>;
 
-    /// A chunk that was read, with its bytes.
+    /// A chunk that was read; with its bytes where the base does not have them.
     ///
     /// # Errors
     /// The sink's own; they end the scan.
@@ -79,7 +79,7 @@ pub struct Examiner<'a> {
     pub dedup: &'a dyn Dedup,
 }
 
-/// A batch's chunks, what was found, and the buffer with their bytes one after the other.
+/// A batch's chunks, what was found, and the buffer with the bytes of those that are [`Found::Data`], one after the other.
 struct Batch {
     chunks: Vec<ScanChunk>,
     found: Vec<Found>,
@@ -169,15 +169,21 @@ fn next_work<E>(steps: &mut std::iter::Peekable<impl Iterator<Item = Result<Step
 fn examine_batch(examiner: Examiner<'_>, chunks: Vec<ScanChunk>, mut buffer: Vec<u8>) -> Result<Batch, ScanError> {
     buffer.resize(BATCH_CHUNKS * CHUNK_BYTES, 0);
     let mut found = Vec::with_capacity(chunks.len());
-    for (chunk, bytes) in chunks.iter().zip(buffer.chunks_mut(CHUNK_BYTES)) {
-        let length = chunk_length(chunk);
-        let bytes = &mut bytes[..length];
+    let mut slots = buffer.chunks_mut(CHUNK_BYTES);
+    let mut slot = slots.next().unwrap_or_default();
+    for chunk in &chunks {
+        let bytes = &mut slot[..chunk_length(chunk)];
         examiner.source.read_at(chunk.extent.offset(), bytes).map_err(|source| ScanError::Read {
             offset_bytes: chunk.extent.offset(),
             length_bytes: chunk.extent.length(),
             source,
         })?;
-        found.push(examine(bytes, chunk.known, examiner.fingerprinter, examiner.dedup));
+        let state = examine(bytes, chunk.known, examiner.fingerprinter, examiner.dedup);
+        if matches!(state, Found::Data { .. }) {
+            // What need not be kept is overwritten by the next chunk, while the memory is in the processor's cache.
+            slot = slots.next().unwrap_or_default();
+        }
+        found.push(state);
     }
     Ok(Batch { chunks, found, buffer })
 }
@@ -190,11 +196,13 @@ fn chunk_length(chunk: &ScanChunk) -> usize {
 
 /// Hands a batch to the sink and gives its buffer back.
 fn deliver<S: Sink>(batch: Batch, sink: &mut S, monitor: &dyn Monitor) -> Result<Vec<u8>, S::Error> {
-    for ((chunk, found), bytes) in batch.chunks.iter().zip(batch.found).zip(batch.buffer.chunks(CHUNK_BYTES)) {
+    let mut slots = batch.buffer.chunks(CHUNK_BYTES);
+    for (chunk, found) in batch.chunks.iter().zip(batch.found) {
         if chunk.sampled && found != Found::Unchanged {
             return Err(ScanError::HintsWrong { chunk: chunk.chunk }.into());
         }
-        let bytes = &bytes[..chunk_length(chunk)];
+        let slot = if matches!(found, Found::Data { .. }) { slots.next() } else { None };
+        let bytes = slot.map(|slot| &slot[..chunk_length(chunk)]).unwrap_or_default();
         monitor.count(Counter::ReadBytes, chunk.extent.length());
         if found != Found::Unchanged {
             monitor.count(Counter::ChangedBytes, chunk.extent.length());

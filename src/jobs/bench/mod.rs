@@ -1,8 +1,8 @@
 //! This machine's rates, and how near to them the whole program comes.
 //!
-//! Everything is measured on one sample in one run, so that ratios hold on a noisy machine. The limits are what the processors can do
-//! with no I/O and no bookkeeping, all of them busy: `first backup` hashes every chunk, fingerprints every block and compresses
-//! every new one; `rescan` reads and hashes every chunk; `restore` decompresses every frame, hashes every chunk and writes it.
+//! Everything is measured on one sample in one run, so that ratios hold on a noisy machine. The limits are what the machine can do
+//! with no bookkeeping, all processors busy: `first backup` hashes every chunk, fingerprints every block and compresses every new
+//! one, in memory; `rescan` reads and hashes every chunk; `restore` decompresses every frame and writes it durably to a new file.
 
 mod kernels;
 mod sample;

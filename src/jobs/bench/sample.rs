@@ -12,7 +12,7 @@ use crate::source::{Format, Source};
 use crate::units::{BLOCK_BYTES, CHUNK_BYTES, Extent};
 
 /// Bytes of a frame.
-const FRAME_BYTES: usize = 1 << 20;
+pub(super) const FRAME_BYTES: usize = 1 << 20;
 
 /// Whole chunks of data, and the frames that a first backup of them makes.
 pub(super) struct Sample {

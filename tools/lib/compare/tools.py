@@ -169,9 +169,9 @@ class Cairn(Tool):
         return done
 
     def restore(self, step, target):
-        # The peers do not wait until restored files are on the disk, so like is compared with like.
+        # The peers do not wait until restored files are on the disk; Cairn does, as it does for everybody.
         return self.measured(self.binary, "--quiet", "restore", self.points[step], "--disk", "sda",
-                             "--to", os.path.join(target, "sda.raw"), "--no-sync")
+                             "--to", os.path.join(target, "sda.raw"))
 
     def restored(self, target, source):
         return os.path.join(target, "sda.raw")
@@ -180,9 +180,9 @@ class Cairn(Tool):
         """What opening the vault costs, above all deriving the key: the listing does little else."""
         return min(self.measured(self.binary, "points", "--all", "--json").wall for _ in range(3))
 
-    def bench(self):
-        """The limits of this machine: cairn bench --json."""
-        return json.loads(self.ask(self.binary, "bench", "--json"))
+    def bench(self, image):
+        """The limits of this machine on the data of an image."""
+        return json.loads(self.ask(self.binary, "bench", "--json", "--data", image, "--sample-mib", "1024", "--dir", self.folder))
 
 
 class CairnFast(Cairn):
