@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Backend, BackendError, Created, Listed, ObjectWriter, Operation};
+use super::{Backend, BackendError, Created, Leftover, Listed, ObjectWriter, Operation};
 
 /// What happens to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +138,10 @@ impl Backend for Faulty {
 
     fn sync_names(&self, prefix: &str) -> Result<(), BackendError> {
         self.faults.pass(Operation::SyncNames, prefix, || self.inner.sync_names(prefix))
+    }
+
+    fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
+        self.inner.leftovers()
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

@@ -32,6 +32,7 @@ pub use throttle::{Clock, Rates, SystemClock, Throttle};
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// A name and its object's size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,17 @@ pub struct Listed {
     pub name: String,
     /// Bytes.
     pub size_bytes: u64,
+}
+
+/// A file of an object that is not finished: somebody is writing it, or somebody was killed over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its path, from the vault's root. It is no object's name.
+    pub path: String,
+    /// Bytes.
+    pub size_bytes: u64,
+    /// When it was written to last, where the system tells.
+    pub modified: Option<SystemTime>,
 }
 
 /// Whether a name was free.
@@ -118,6 +130,14 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`].
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, BackendError>;
+
+    /// What writers have begun and not finished, ascending by path. Stores that show no such thing have none.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
+        Ok(Vec::new())
+    }
 
     /// Removes an object; no error where there is none.
     ///

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Backend, BackendError, Created, Listed, ObjectWriter, Operation};
+use super::{Backend, BackendError, Created, Leftover, Listed, ObjectWriter, Operation};
 
 /// One operation that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +141,10 @@ impl Backend for Recording {
 
     fn sync_names(&self, prefix: &str) -> Result<(), BackendError> {
         self.log.record(Operation::SyncNames, prefix, || self.inner.sync_names(prefix), |()| 0)
+    }
+
+    fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
+        self.inner.leftovers()
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

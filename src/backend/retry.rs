@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendError, Created, Listed, ObjectWriter};
+use super::{Backend, BackendError, Created, Leftover, Listed, ObjectWriter};
 
 /// How long to go on. The wait before attempt n is drawn at random between half and all of `first_wait * 2^(n-1)`, at most
 /// `longest_wait`, so that clients which failed together do not come back together.
@@ -181,6 +181,10 @@ impl Backend for Retry {
 
     fn sync_names(&self, prefix: &str) -> Result<(), BackendError> {
         self.policy.run(|| self.inner.sync_names(prefix))
+    }
+
+    fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
+        self.inner.leftovers()
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

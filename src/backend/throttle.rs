@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendError, Created, Listed, ObjectWriter};
+use super::{Backend, BackendError, Created, Leftover, Listed, ObjectWriter};
 
 /// Objects up to this size are charged but never wait: a lease must not expire because its renewal stands behind packs.
 const NEVER_WAITS_BYTES: usize = 16 * 1024;
@@ -170,6 +170,10 @@ impl Backend for Throttle {
 
     fn sync_names(&self, prefix: &str) -> Result<(), BackendError> {
         self.inner.sync_names(prefix)
+    }
+
+    fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
+        self.inner.leftovers()
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// How the names of unfinished files start.
-pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// A file under way; dropped without [`DurableFile::finish`] it leaves nothing.
 #[derive(Debug)]

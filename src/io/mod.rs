@@ -10,7 +10,7 @@ mod memory;
 mod sys;
 
 pub use direct::{AlignedBuffer, DirectWriter};
-pub use durable::{DurableFile, create_durable, replace_durable, sync_directory};
+pub use durable::{DurableFile, TEMPORARY_PREFIX, create_durable, replace_durable, sync_directory};
 pub use file::FileAt;
 pub use memory::MemoryAt;
 #[cfg(test)]

@@ -140,7 +140,12 @@ fn stats_add_up() {
     assert_eq!((&web["machine"], web["unique_bytes"].as_u64()), (&json!("web01"), Some(2 * chunk + block)));
     assert_eq!(web["shared_bytes"].as_u64(), Some(2 * chunk));
     let text = place.ok(&["stats"]);
-    assert!(text.contains("3 of 2 machines") && text.contains("MACHINE"), "{text}");
+    assert!(text.contains("3 of 2 machines") && text.contains("MACHINE") && !text.contains("Unfinished"), "{text}");
+    std::fs::write(place.path("vault/packs/.tmp-killed-1"), [0; 2048]).unwrap();
+    let stats = place.json(&["stats"]);
+    assert_eq!((stats["unfinished_files"].as_u64(), stats["unfinished_bytes"].as_u64()), (Some(1), Some(2048)));
+    let text = place.ok(&["stats"]);
+    assert!(text.contains("2.0 KiB in 1 files of jobs that run now or were killed"), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! removes directories. Files whose names cannot be objects' names (`lost+found`, `.tmp-*`) are not seen.
 
 mod directories;
+mod leftovers;
 mod open_files;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::name::{MAX_PARTS, check_name, check_prefix, is_part};
-use super::{Backend, BackendError, Created, Listed, ObjectWriter};
+use super::{Backend, BackendError, Created, Leftover, Listed, ObjectWriter};
 use crate::io::{DurableFile, start_write_back};
 use directories::Directories;
 use open_files::OpenFiles;
@@ -319,6 +320,11 @@ impl Backend for LocalDirectory {
             Err(error) if is_absent(&error) => self.directories.check_root().map_err(|error| self.gone(prefix, error)),
             other => other.map_err(|error| self.io(prefix, "making durable the names in", error)),
         }
+    }
+
+    fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
+        self.directories.check_root().map_err(|error| self.gone(".", error))?;
+        leftovers::find(self.directories.root()).map_err(|error| self.io(".", "looking for leftovers in", error))
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {

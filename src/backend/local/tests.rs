@@ -193,3 +193,23 @@ fn a_full_or_refusing_disk_is_told_apart_and_leaves_nothing() {
     assert!(matches!((whole, parts), (BackendError::Denied { .. }, BackendError::Denied { .. })));
     assert_eq!(fs::read_dir(directory.path().join("above/vault")).unwrap().count(), 0, "an unfinished file was left");
 }
+
+/// What a writer has begun is a leftover until it is finished; what is no file of a writer is none.
+#[test]
+fn unfinished_files_are_leftovers() {
+    let (directory, store) = store();
+    assert_eq!(store.leftovers().unwrap(), []);
+    let mut writer = store.writer("packs/aa/one").unwrap();
+    writer.write(&[7; 2 << 20]).unwrap();
+    let root = directory.path().join("above/vault");
+    fs::write(root.join(".tmp-vault-1"), b"12345").unwrap();
+    fs::write(root.join("packs/.other"), b"no writer's").unwrap();
+    fs::create_dir(root.join(".tmp-directory")).unwrap();
+    assert_eq!(store.create("packs/aa/two", b"an object").unwrap(), Created::New);
+    let found = store.leftovers().unwrap();
+    let sizes: Vec<_> = found.iter().map(|leftover| (leftover.path.split("-").next().unwrap(), leftover.size_bytes)).collect();
+    assert_eq!(sizes, [(".tmp", 5), ("packs/aa/.tmp", 2 << 20)]);
+    assert!(found.iter().all(|leftover| leftover.modified.is_some()));
+    assert_eq!(writer.finish().unwrap(), Created::New);
+    assert_eq!(store.leftovers().unwrap().len(), 1);
+}

@@ -27,6 +27,8 @@ struct StatsDocument {
     vault: VaultDocument,
     vault_bytes: u64,
     objects: u64,
+    unfinished_bytes: u64,
+    unfinished_files: u64,
     packs: u64,
     points: u64,
     logical_bytes: u64,
@@ -73,6 +75,8 @@ impl StatsDocument {
             vault,
             vault_bytes: stats.vault_bytes,
             objects: stats.objects,
+            unfinished_bytes: stats.unfinished_bytes,
+            unfinished_files: stats.unfinished_files,
             packs: stats.packs,
             points: stats.machines.iter().map(|machine| machine.points).sum(),
             logical_bytes: stats.logical_bytes(),
@@ -125,6 +129,10 @@ fn text(document: &StatsDocument, width: Option<u16>) -> String {
     let unreferenced = document.unique_bytes.saturating_sub(document.referenced_bytes);
     if unreferenced > 0 {
         details.line("Unreferenced", format!("{} before compression: no point needs it any more", size(unreferenced)));
+    }
+    if document.unfinished_files > 0 {
+        let what = "of jobs that run now or were killed";
+        details.line("Unfinished", format!("{} in {} files {what}", size(document.unfinished_bytes), document.unfinished_files));
     }
     let mut text = details.render();
     if document.machines.is_empty() {

@@ -38,6 +38,10 @@ pub struct VaultStats {
     pub vault_bytes: u64,
     /// Objects.
     pub objects: u64,
+    /// Bytes of files that somebody is writing, or was killed over.
+    pub unfinished_bytes: u64,
+    /// Such files.
+    pub unfinished_files: u64,
     /// Packs of blocks and of map nodes.
     pub packs: u64,
     /// Bytes of blocks in the vault, before compression.
@@ -88,6 +92,10 @@ pub fn stats(vault: &Vault, listing: &Listing, monitor: &dyn Monitor) -> Result<
     for object in vault.backend().list("")? {
         stats.objects += 1;
         stats.vault_bytes += object.size_bytes;
+    }
+    for leftover in vault.backend().leftovers()? {
+        stats.unfinished_files += 1;
+        stats.unfinished_bytes += leftover.size_bytes;
     }
     monitor.step("reading tables of contents");
     let packs = read_packs(vault, &reader, monitor)?;
