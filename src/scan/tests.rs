@@ -144,7 +144,7 @@ fn chunks_arrive_in_order_with_their_bytes_and_blocks() {
     for (index, (chunk, found, bytes)) in log.found.iter().enumerate() {
         assert_eq!(chunk.0, index as u64);
         let expected = &disk[index * CHUNK_BYTES..disk.len().min((index + 1) * CHUNK_BYTES)];
-        assert_eq!(bytes, expected);
+        assert!(bytes == if matches!(found, Found::Data { .. }) { expected } else { &[] }, "chunk {index} has other bytes");
         match found {
             Found::Zero => assert_eq!(index, 3),
             Found::Unchanged => panic!("chunk {index} cannot be unchanged: there is no base"),
