@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::Index;
 use super::pack::PackReader;
+use crate::format::map::Run;
 use crate::scan::{BlockState, Dedup};
 use crate::units::{Address, Fingerprint, PackId};
 
@@ -20,6 +21,8 @@ pub struct Known {
     packs: Arc<PackReader>,
     index: RwLock<Index>,
     damaged: DamagedSlots,
+    /// Packs that were listed, without those that a collection is about to delete.
+    usable: HashSet<PackId>,
     /// Packs whose fingerprints could not be read: their blocks are stored again.
     unreadable: RwLock<HashSet<PackId>>,
 }
@@ -39,8 +42,37 @@ impl Cursor {
 }
 
 impl Known {
-    pub(crate) fn new(packs: Arc<PackReader>, index: Index, damaged: DamagedSlots, unreadable: HashSet<PackId>) -> Self {
-        Self { packs, index: RwLock::new(index), damaged, unreadable: RwLock::new(unreadable) }
+    pub(crate) fn new(
+        packs: Arc<PackReader>,
+        index: Index,
+        damaged: DamagedSlots,
+        usable: HashSet<PackId>,
+        unreadable: HashSet<PackId>,
+    ) -> Self {
+        Self { packs, index: RwLock::new(index), damaged, usable, unreadable: RwLock::new(unreadable) }
+    }
+
+    /// Whether verification has found damage that a new point must not refer to.
+    pub fn lists_damage(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    /// Whether a new point may go on referring to all blocks of an earlier point's chunk: none is listed as damaged, and their packs are
+    /// there, or tell where the blocks were moved. A store that does not answer is no loss.
+    pub fn has_all(&self, runs: &[Run]) -> bool {
+        runs.iter().all(|run| match *run {
+            Run::Zero { .. } => true,
+            Run::Blocks { address, blocks } => self.has_run(address, blocks.into()),
+        })
+    }
+
+    fn has_run(&self, address: Address, count: u32) -> bool {
+        let damaged = self.damaged.get(&address.pack).map(Vec::as_slice).unwrap_or_default();
+        let end = address.slot.saturating_add(count);
+        if damaged.iter().any(|&(first, held)| first < end && address.slot < first.saturating_add(held)) {
+            return false;
+        }
+        self.usable.contains(&address.pack) || !self.packs.locate(address, count).is_err_and(|error| error.is_damage())
     }
 
     /// Looks into another index from now on: segments were added.

@@ -241,7 +241,8 @@ fn open_known(vault: &Arc<Vault>, packs: &Arc<PackReader>, avoid: &HashSet<PackI
     let unreadable = catch_up::index_missing(vault, packs, &usable)?;
     let index = Index::open(vault.index_directory(), |pack| usable.contains(pack))?;
     let damaged: DamagedSlots = lists::damaged_slots(vault)?;
-    Ok((usable, Known::new(Arc::clone(packs), index, damaged, unreadable)))
+    let known = Known::new(Arc::clone(packs), index, damaged, usable.clone(), unreadable);
+    Ok((usable, known))
 }
 
 impl Known {

@@ -3,6 +3,7 @@
 
 mod backup;
 mod clones;
+mod damage;
 mod frame;
 mod images;
 mod interrupt;
@@ -10,5 +11,6 @@ mod mounted;
 mod place;
 mod points;
 mod restore;
+mod trouble;
 mod vault;
 mod verify;

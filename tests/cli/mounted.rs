@@ -18,6 +18,11 @@ impl Mounted {
         })
     }
 
+    /// A filesystem in memory with `mib` MiB.
+    pub(crate) fn in_memory(mib: u64) -> Option<Self> {
+        Self::prepare(|_, place| format!("mount -t tmpfs -o size={mib}M tmpfs '{place}'"))
+    }
+
     fn prepare(script: impl Fn(&str, &str) -> String) -> Option<Self> {
         let mounted = Self { directory: TempDir::new().unwrap() };
         std::fs::create_dir(mounted.place()).unwrap();

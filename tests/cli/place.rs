@@ -64,6 +64,15 @@ impl Place {
         command
     }
 
+    /// The same surroundings for a command of the standard library, with the vault named.
+    pub(crate) fn environment<'c>(&self, command: &'c mut std::process::Command) -> &'c mut std::process::Command {
+        command.env_clear().env("HOME", self.directory.path()).env("TZ", "UTC").env("CAIRN_VAULT", self.vault());
+        for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"] {
+            command.env(variable, self.path(variable));
+        }
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+    }
+
     pub(crate) fn run(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
         Ended::of(&self.command(environment, arguments).output().unwrap())
     }

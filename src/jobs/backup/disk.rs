@@ -2,23 +2,28 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::lost::is_lost;
 use crate::catalogue::CatalogueError;
 use crate::catalogue::map::{Absent, MapBuilder, MapReader, Span};
 use crate::format::map::ChunkEntry;
 use crate::jobs::JobError;
 use crate::monitor::{Counter, Monitor, Problem};
 use crate::scan::{Found, Known, PlanKind, PlanStep, ScanChunk, Sink, Step};
-use crate::store::{DiskAccount, WriteSession};
-use crate::units::{ChunkIndex, ChunkRange, Grid};
+use crate::store::{DiskAccount, Known as Blocks, WriteSession};
+use crate::units::{ChunkIndex, ChunkRange, Grid, MachineName};
 
 /// Turns a plan into the steps of a scan: for each chunk that is read, what the base knows of it. Reads the base's leaves in order,
 /// one ahead of the workers.
 pub(super) struct Steps<'a> {
+    pub(super) disk: &'a MachineName,
     pub(super) grid: Grid,
     pub(super) plan: std::vec::IntoIter<PlanStep>,
     pub(super) base: Option<&'a MapReader<'static>>,
     /// The first chunk that the base does not have with the same bytes of the disk.
     pub(super) comparable_end: u64,
+    /// What the vault has: chunks of which it has lost blocks are as good as unknown.
+    pub(super) blocks: &'a Blocks,
+    pub(super) told_of_loss: bool,
     pub(super) reading: Option<Reading>,
     pub(super) monitor: &'a dyn Monitor,
 }
@@ -58,15 +63,29 @@ impl Iterator for Steps<'_> {
 }
 
 impl Steps<'_> {
-    fn read_step(&self, reading: &mut Reading) -> ScanChunk {
+    fn read_step(&mut self, reading: &mut Reading) -> ScanChunk {
         let chunk = ChunkIndex(reading.next);
         let known = self.known(reading);
         reading.next += 1;
-        ScanChunk { chunk, extent: self.grid.chunk_extent(chunk), known, sampled: reading.sampled }
+        // What the base does not know proves no hint wrong.
+        let sampled = reading.sampled && known != Known::Nothing;
+        ScanChunk { chunk, extent: self.grid.chunk_extent(chunk), known, sampled }
+    }
+
+    /// Says once that blocks are lost: there may be many.
+    fn tell_of_loss(&mut self, chunk: u64) {
+        if !std::mem::replace(&mut self.told_of_loss, true) {
+            let offset = self.grid.chunk_extent(ChunkIndex(chunk)).offset();
+            let message = format!(
+                "blocks of the machine's latest point are damaged or gone from the vault, first those at offset {offset}; they are stored anew; \
+                 `cairn verify --all` names the points that have lost them"
+            );
+            self.monitor.problem(Problem { subject: self.disk.to_string(), message });
+        }
     }
 
     /// What the base knows of the next chunk. Where its map is damaged it knows nothing: the chunk is stored anew, and that heals it.
-    fn known(&self, reading: &mut Reading) -> Known {
+    fn known(&mut self, reading: &mut Reading) -> Known {
         let chunk = reading.next;
         let Some(base) = self.base.filter(|_| chunk < self.comparable_end && chunk >= reading.unknown_until) else { return Known::Nothing };
         if reading.span.as_ref().is_none_or(|span| !(span.chunks().start..span.chunks().end).contains(&chunk)) {
@@ -87,6 +106,10 @@ impl Steps<'_> {
             Some(Span::Absent { .. }) => Known::Zeros,
             Some(Span::Leaf(leaf)) => match leaf.entries().get((chunk - leaf.chunks().start) as usize) {
                 None => Known::Nothing,
+                Some(entry) if is_lost(entry, self.blocks) => {
+                    self.tell_of_loss(chunk);
+                    Known::Nothing
+                }
                 Some(ChunkEntry::Data { hash, .. }) => Known::Data(*hash),
                 Some(ChunkEntry::Hole | ChunkEntry::Zero | ChunkEntry::Free) => Known::Zeros,
             },

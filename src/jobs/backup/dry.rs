@@ -57,10 +57,10 @@ pub(super) fn run(mut scan: DiskScan<'_>, vault: &Arc<Vault>, packs: &Arc<PackRe
     let known = KnownBlocks::for_dry_run(vault, packs)?;
     let data = scan.disk.source.data_extents()?;
     scan.following_hints(|scan, hints| {
-        let (plan, sampled) = scan.plan(&data, hints)?;
+        let (plan, sampled) = scan.plan(&data, hints, &known)?;
         scan.monitor.count(Counter::PlannedBytes, scan::planned_read_bytes(&scan.grid, &plan));
         let mut counts = Counts::default();
-        scan.scan(scan.steps(plan), &mut counts, &known)?;
+        scan.scan(scan.steps(plan, &known), &mut counts, &known)?;
         Ok(scan.record(Child::Hole, ContentId([0; 32]), scan.changes(hints, sampled), counts.statistics))
     })
 }

@@ -7,6 +7,7 @@
 mod clones;
 mod disk;
 mod dry;
+mod lost;
 mod scan;
 #[cfg(test)]
 pub(super) mod tests;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{DiskSink, Steps};
-use super::{BackupRequest, DiskRequest};
+use super::{BackupRequest, DiskRequest, lost};
 use crate::catalogue::CatalogueError;
 use crate::catalogue::map::{MapBuilder, MapReader, equal_chunks};
 use crate::crypt::random;
@@ -16,7 +16,7 @@ use crate::jobs::nodes::{SessionNodes, VaultNodes};
 use crate::monitor::{Counter, Monitor, Problem};
 use crate::scan::{self, Dedup, Examiner, HintPlan, PlanKind, PlanStep, ScanError};
 use crate::source::{HintBase, Hints, detect_grid_offset};
-use crate::store::{DiskAccount, Vault, WriteSession};
+use crate::store::{DiskAccount, Known, Vault, WriteSession};
 use crate::units::{ContentId, ExtentSet, Grid};
 
 /// A disk about to be scanned.
@@ -75,7 +75,7 @@ impl<'a> DiskScan<'a> {
     }
 
     /// Scans into a session.
-    pub(super) fn run(mut self, session: &Mutex<WriteSession>, known: &dyn Dedup) -> Result<ScannedDisk, JobError> {
+    pub(super) fn run(mut self, session: &Mutex<WriteSession>, known: &Known) -> Result<ScannedDisk, JobError> {
         self.monitor.step(&format!("scanning {}", self.disk.name));
         let data = self.disk.source.data_extents()?;
         self.following_hints(|scan, hints| scan.pass(session, known, &data, hints))
@@ -105,7 +105,7 @@ impl<'a> DiskScan<'a> {
     }
 
     /// The plan with or without hints, and how many chunks it samples.
-    pub(super) fn plan(&self, data: &ExtentSet, hints: Option<&Hints>) -> Result<(Vec<PlanStep>, u64), JobError> {
+    pub(super) fn plan(&self, data: &ExtentSet, hints: Option<&Hints>, blocks: &Known) -> Result<(Vec<PlanStep>, u64), JobError> {
         let Some((hints, base)) = hints.zip(self.base.as_ref()) else { return Ok((scan::plan(&self.grid, data, None), 0)) };
         let extents = hints.changed.iter().chain(hints.zeroed.iter()).collect();
         let changed = ExtentSet::from_unsorted(extents);
@@ -116,24 +116,21 @@ impl<'a> DiskScan<'a> {
             sample_every: if percent > 0.0 { (100.0 / percent).round().max(1.0) as u64 } else { 0 },
             sample_seed: u64::from_le_bytes(random()?),
         };
-        let steps = scan::plan(&self.grid, data, Some(&plan));
+        let mut steps = scan::plan(&self.grid, data, Some(&plan));
+        if blocks.lists_damage() {
+            steps = lost::read_lost(steps, base, blocks);
+        }
         let sampled = steps.iter().filter(|step| step.kind == PlanKind::Sample);
         let sampled = sampled.map(|step| step.chunks.end - step.chunks.start).sum();
         Ok((steps, sampled))
     }
 
-    fn pass(
-        &self,
-        session: &Mutex<WriteSession>,
-        known: &dyn Dedup,
-        data: &ExtentSet,
-        hints: Option<&Hints>,
-    ) -> Result<ScannedDisk, JobError> {
-        let (plan, sampled_chunks) = self.plan(data, hints)?;
+    fn pass(&self, session: &Mutex<WriteSession>, known: &Known, data: &ExtentSet, hints: Option<&Hints>) -> Result<ScannedDisk, JobError> {
+        let (plan, sampled_chunks) = self.plan(data, hints, known)?;
         self.monitor.count(Counter::PlannedBytes, scan::planned_read_bytes(&self.grid, &plan));
         let mut nodes = SessionNodes { session, keys: self.vault.keys() };
         let builder = MapBuilder::new(self.grid, self.base.as_ref(), &mut nodes)?;
-        let steps = self.steps(plan);
+        let steps = self.steps(plan, known);
         let mut sink = DiskSink {
             session,
             builder,
@@ -155,9 +152,19 @@ impl<'a> DiskScan<'a> {
     }
 
     /// The steps of a plan, with what the base knows of each chunk.
-    pub(super) fn steps(&self, plan: Vec<PlanStep>) -> Steps<'_> {
+    pub(super) fn steps<'s>(&'s self, plan: Vec<PlanStep>, blocks: &'s Known) -> Steps<'s> {
         let comparable_end = self.base.as_ref().map_or(0, |base| equal_chunks(base.grid(), &self.grid));
-        Steps { grid: self.grid, plan: plan.into_iter(), base: self.base.as_ref(), comparable_end, reading: None, monitor: self.monitor }
+        Steps {
+            disk: &self.disk.name,
+            grid: self.grid,
+            plan: plan.into_iter(),
+            base: self.base.as_ref(),
+            comparable_end,
+            blocks,
+            told_of_loss: false,
+            reading: None,
+            monitor: self.monitor,
+        }
     }
 
     /// Runs steps into any sink.

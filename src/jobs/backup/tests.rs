@@ -217,3 +217,37 @@ fn a_rebuilt_index_knows_every_block_again() {
         assert_eq!(again.disks[0].statistics.new_bytes, 0);
     }
 }
+
+/// Does something to the image when the scan of it begins.
+struct Meddling<F>(F);
+
+impl<F: Fn() + Sync> Monitor for Meddling<F> {
+    fn count(&self, _: crate::monitor::Counter, _: u64) {}
+    fn step(&self, name: &str) {
+        if name.starts_with("scanning") {
+            (self.0)();
+        }
+    }
+    fn problem(&self, _: Problem) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_disk_that_grows_or_shrinks_under_the_scan_makes_no_point() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("disk.raw");
+    let vault = vault(Arc::new(MemoryBackend::new()), &Unlock::Nothing, directory.path());
+    let state = disk(12, 8);
+    for size in [state.len() + 1, state.len() - 1, 3 * CHUNK_BYTES, 0] {
+        std::fs::write(&image, &state).unwrap();
+        let meddle = || File::options().write(true).open(&image).unwrap().set_len(size as u64).unwrap();
+        let error = backup(&vault, &request("m", &[("vda", &image)], None), &Meddling(meddle)).unwrap_err().to_string();
+        let sizes = format!("disk.raw: had {} bytes when it was opened and has {size} now", state.len());
+        assert!(error.contains(&sizes) && error.contains("back up a snapshot of it"), "{error}");
+    }
+    let points = Points::new(vault.backend().as_ref(), vault.keys()).list().unwrap();
+    assert!(points.points.is_empty() && points.pending.is_empty());
+    assert!(vault.backend().list("leases/").unwrap().is_empty(), "a lease was not given back");
+}
