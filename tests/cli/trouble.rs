@@ -208,7 +208,7 @@ fn a_disk_grows_and_shrinks_and_every_state_comes_back() {
         let hints = format!("vda={}", place.image("hints.json", hints.as_bytes()));
         let mut arguments = vec!["backup", "web01", "--disk", &disk];
         if number % 2 == 1 {
-            arguments.extend(["--changed", &hints, "--verify-hints", "100%"]);
+            arguments.extend(["--changed", &hints, "--verify-hints", "0"]);
         }
         let told = place.json(&arguments);
         assert_eq!(told["size_bytes"].as_u64(), Some(state.len() as u64), "{told}");
