@@ -135,3 +135,14 @@ fn a_damaged_vault_is_told_as_damage() {
     assert_eq!((listed.code, listed.output.trim()), (Some(3), "[]"), "{}", listed.errors);
     assert!(listed.errors.contains(&point), "{}", listed.errors);
 }
+
+/// How slow a limit makes a backup is tested where the clock is the test's own; here that it is taken, everywhere, and bounded.
+#[test]
+fn rates_are_limited_by_global_options() {
+    let place = Place::with_vault();
+    let disk = format!("vda={}", place.image("d.img", &noise(1, CHUNK)));
+    place.ok(&["backup", "web01", "--disk", &disk, "--limit-upload", "1G", "--limit-download", "1G"]);
+    place.ok(&["verify", "--all", "--limit-download", "500M"]);
+    place.in_vault("", &["points", "--limit-upload", "10K"]).failed(2, "at least 64K");
+    place.in_vault("", &["points", "--limit-download", "fast"]).failed(2, "expected bytes per second");
+}
