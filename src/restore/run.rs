@@ -1,7 +1,7 @@
 //! Restores one disk: the plan is made ahead, in the order of the disk, and workers take their batches from it.
 //!
 //! Because the plan is ahead, it is known which frames will be used again, and which will not. Memory: what a worker holds
-//! (`worker.rs`), the frames kept, and the plan itself, of 1 GiB of the disk at most.
+//! (`worker.rs`), the frames kept, and the plan itself, of 2 GiB of the disk at most.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,9 +19,9 @@ use crate::store::{ForeseenFrames, PackReader};
 use crate::units::{ChunkRange, Extent};
 
 /// Steps that are planned before they are taken: batches of 4 MiB.
-const STEPS_AHEAD: usize = 256;
+const STEPS_AHEAD: usize = 512;
 /// Memory for frames that will be used again.
-const FRAMES_BYTES: usize = 192 << 20;
+const FRAMES_BYTES: usize = 256 << 20;
 
 /// How a disk is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,13 +27,13 @@ pub struct PlanStep {
 }
 
 /// What hints say, and how far they are believed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct HintPlan<'a> {
     /// Bytes that may differ from the base.
     pub changed: &'a ExtentSet,
     /// Size of the disk in the base. Chunks past its last whole chunk are never kept.
     pub base_bytes: u64,
-    /// Every how many kept chunks one is read all the same, where the source has data; 0 for none.
+    /// Of how many kept chunks that the source has data for one is read all the same, at least one of all; 0 for none.
     pub sample_every: u64,
     /// Which of them: a number drawn anew for each backup, so that in time all are looked at.
     pub sample_seed: u64,
@@ -41,12 +41,21 @@ pub struct HintPlan<'a> {
 
 /// Plans a disk: `data` is what the source has allocated; without `hints` all of it is read.
 pub fn plan(grid: &Grid, data: &ExtentSet, hints: Option<&HintPlan<'_>>) -> Vec<PlanStep> {
+    let Some(hints) = hints else {
+        let mut all = Steps::default();
+        all.allocated(grid, data, ChunkRange { start: 0, end: grid.chunk_count() });
+        return all.steps;
+    };
+    let whole = follow(grid, data, &HintPlan { sample_every: 0, ..*hints });
+    if hints.sample_every == 0 || whole.kept == 0 {
+        return whole.steps;
+    }
+    follow(grid, data, &HintPlan { sample_every: hints.sample_every.min(whole.kept), ..*hints }).steps
+}
+
+fn follow(grid: &Grid, data: &ExtentSet, hints: &HintPlan<'_>) -> Steps {
     let mut steps = Steps::default();
     let end = grid.chunk_count();
-    let Some(hints) = hints else {
-        steps.allocated(grid, data, ChunkRange { start: 0, end });
-        return steps.0;
-    };
     // A chunk that the end of the disk cuts differently than in the base is looked at, whatever hints say.
     let comparable =
         if hints.base_bytes == grid.size_bytes() { end } else { grid.chunk_at(hints.base_bytes.min(grid.size_bytes())).0.min(end) };
@@ -64,21 +73,25 @@ pub fn plan(grid: &Grid, data: &ExtentSet, hints: Option<&HintPlan<'_>>) -> Vec<
     }
     steps.kept(grid, data, ChunkRange { start: position, end: comparable }, hints);
     steps.allocated(grid, data, ChunkRange { start: comparable.max(position), end });
-    steps.0
+    steps
 }
 
-/// Steps under way; neighbours of one kind become one.
+/// A plan under way; neighbours of one kind become one.
 #[derive(Default)]
-struct Steps(Vec<PlanStep>);
+struct Steps {
+    steps: Vec<PlanStep>,
+    /// Chunks so far that hints keep and the source has data for.
+    kept: u64,
+}
 
 impl Steps {
     fn push(&mut self, chunks: ChunkRange, kind: PlanKind) {
         if chunks.start >= chunks.end {
             return;
         }
-        match self.0.last_mut() {
+        match self.steps.last_mut() {
             Some(last) if last.kind == kind && last.chunks.end == chunks.start => last.chunks.end = chunks.end,
-            _ => self.0.push(PlanStep { chunks, kind }),
+            _ => self.steps.push(PlanStep { chunks, kind }),
         }
     }
 
@@ -114,21 +127,24 @@ impl Steps {
         self.push(ChunkRange { start: position, end: range.end }, PlanKind::Keep);
     }
 
-    /// Keeps an allocated range, but for one chunk in each stretch of `sample_every`.
+    /// Keeps an allocated range, but for one chunk in each stretch of `sample_every` chunks kept.
     fn sampled(&mut self, range: ChunkRange, hints: &HintPlan<'_>) {
         let mut position = range.start;
         while hints.sample_every > 0 && position < range.end {
-            let stretch = position / hints.sample_every;
+            let stretch = self.kept / hints.sample_every;
             let pick = stretch * hints.sample_every + spread(hints.sample_seed ^ stretch) % hints.sample_every;
-            let stretch_end = ((stretch + 1) * hints.sample_every).min(range.end);
-            if (position..stretch_end).contains(&pick) {
+            let stretch_end = (position + (stretch + 1) * hints.sample_every - self.kept).min(range.end);
+            if let Some(pick) = pick.checked_sub(self.kept).map(|ahead| position + ahead).filter(|pick| *pick < stretch_end) {
                 self.push(ChunkRange { start: position, end: pick }, PlanKind::Keep);
                 self.push(ChunkRange { start: pick, end: pick + 1 }, PlanKind::Sample);
-                position = pick + 1;
+                self.push(ChunkRange { start: pick + 1, end: stretch_end }, PlanKind::Keep);
+            } else {
+                self.push(ChunkRange { start: position, end: stretch_end }, PlanKind::Keep);
             }
-            self.push(ChunkRange { start: position, end: stretch_end }, PlanKind::Keep);
+            self.kept += stretch_end - position;
             position = stretch_end;
         }
+        self.kept += range.end.saturating_sub(position);
         self.push(ChunkRange { start: position, end: range.end }, PlanKind::Keep);
     }
 }

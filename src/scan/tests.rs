@@ -33,7 +33,7 @@ proptest! {
         let grid = Grid::new(size, if shifted { 3584 } else { 0 }).unwrap();
         let hints = changed.as_ref().map(|changed| HintPlan { changed, base_bytes, sample_every, sample_seed });
         let steps = plan(&grid, &data, hints.as_ref());
-        let mut position = 0;
+        let (mut position, mut kept, mut sampled) = (0, 0, 0);
         for step in &steps {
             prop_assert_eq!(step.chunks.start, position);
             prop_assert!(step.chunks.end > position);
@@ -41,17 +41,24 @@ proptest! {
             for index in step.chunks.start..step.chunks.end {
                 let extent = grid.chunk_extent(ChunkIndex(index));
                 let resized = base_bytes != size && index >= grid.chunk_at(base_bytes.min(size)).0;
-                let kept = hints.as_ref().is_some_and(|hints| !hints.changed.overlaps(extent)) && !resized;
-                let expected = match (kept, data.overlaps(extent)) {
+                let keeps = hints.as_ref().is_some_and(|hints| !hints.changed.overlaps(extent)) && !resized;
+                let expected = match (keeps, data.overlaps(extent)) {
                     (true, true) => [PlanKind::Keep, PlanKind::Sample],
                     (true, false) => [PlanKind::Keep; 2],
                     (false, true) => [PlanKind::Read; 2],
                     (false, false) => [PlanKind::Hole; 2],
                 };
+                kept += u64::from(keeps && data.overlaps(extent));
+                sampled += u64::from(step.kind == PlanKind::Sample);
                 prop_assert!(expected.contains(&step.kind), "chunk {} is {:?}, expected {:?}", index, step.kind, expected);
             }
         }
         prop_assert_eq!(position, grid.chunk_count());
+        // One of each stretch of chunks that are kept; of the last one, which may be short, perhaps none, but one of all.
+        match kept.checked_div(sample_every) {
+            Some(whole) if kept > 0 => prop_assert!((whole.max(1)..=whole + 1).contains(&sampled), "{} of {}", sampled, kept),
+            _ => prop_assert_eq!(sampled, 0),
+        }
     }
 }
 

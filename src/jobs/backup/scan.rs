@@ -113,8 +113,7 @@ impl<'a> DiskScan<'a> {
         let plan = HintPlan {
             changed: &changed,
             base_bytes: base.grid().size_bytes(),
-            // One of so many; on a disk of fewer chunks one of them all, so that a small disk has a sample too.
-            sample_every: if percent > 0.0 { ((100.0 / percent).round().max(1.0) as u64).min(self.grid.chunk_count()) } else { 0 },
+            sample_every: if percent > 0.0 { (100.0 / percent).round().max(1.0) as u64 } else { 0 },
             sample_seed: u64::from_le_bytes(random()?),
         };
         let mut steps = scan::plan(&self.grid, data, Some(&plan));
