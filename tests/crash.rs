@@ -127,8 +127,8 @@ impl Scene {
         assert!(self.take_note(), "a backup that succeeded published nothing");
     }
 
-    fn assert_restores(&self, point: PointId) {
-        let expected = &self.points[&point];
+    /// What a point restores.
+    fn restored(&self, point: PointId) -> Vec<u8> {
         let to = self.path("restored");
         let request = RestoreRequest {
             point,
@@ -140,8 +140,13 @@ impl Scene {
             sync: false,
         };
         restore(&self.vault(), &request, &Silent).unwrap();
-        assert!(fs::read(&to).unwrap() == *expected, "{point} restores other bytes");
+        let bytes = fs::read(&to).unwrap();
         fs::remove_file(to).unwrap();
+        bytes
+    }
+
+    fn assert_restores(&self, point: PointId) {
+        assert!(self.restored(point) == self.points[&point], "{point} restores other bytes");
     }
 
     fn assert_whole(&self) {
@@ -302,22 +307,10 @@ fn backups_at_the_same_time_lose_nothing() {
     assert_eq!(listing.points.len(), 12);
     let mut found: Vec<usize> = vec![0; contents.len()];
     for point in &listing.points {
-        let to = scene.path("restored");
-        let request = RestoreRequest {
-            point: point.point(),
-            disk: Some("vda".parse().unwrap()),
-            to: to.clone(),
-            overwrite: false,
-            dry_run: false,
-            read_back: false,
-            sync: false,
-        };
-        restore(&scene.vault(), &request, &Silent).unwrap();
-        let bytes = fs::read(&to).unwrap();
+        let bytes = scene.restored(point.point());
         let content = contents.iter().position(|content| *content == bytes).expect("a point restores what nobody backed up");
         assert!(point.manifest.machine.as_str() == machines[content], "a point restores another machine's disk");
         found[content] += 1;
-        fs::remove_file(to).unwrap();
     }
     assert_eq!(found, [3; 4]);
     let vault = scene.vault();
