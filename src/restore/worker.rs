@@ -65,10 +65,11 @@ impl<'a> Worker<'a> {
                 }
             }
         }
-        for range in std::mem::take(&mut self.dirty) {
-            self.write(range)?;
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.iter().try_for_each(|range| self.write(*range))?;
+        if !dirty.is_empty() {
+            self.job.target.written(whole);
         }
-        self.job.target.written(whole);
         Ok(())
     }
 

@@ -67,9 +67,7 @@ impl Known {
     }
 
     fn has_run(&self, address: Address, count: u32) -> bool {
-        let damaged = self.damaged.get(&address.pack).map(Vec::as_slice).unwrap_or_default();
-        let end = address.slot.saturating_add(count);
-        if damaged.iter().any(|&(first, held)| first < end && address.slot < first.saturating_add(held)) {
+        if self.is_damaged(address, count) {
             return false;
         }
         self.usable.contains(&address.pack) || !self.packs.locate(address, count).is_err_and(|error| error.is_damage())
@@ -87,9 +85,11 @@ impl Known {
         packs
     }
 
-    fn is_damaged(&self, address: &Address) -> bool {
+    /// Whether any of `count` consecutive slots is listed as damaged.
+    fn is_damaged(&self, address: Address, count: u32) -> bool {
         let ranges = self.damaged.get(&address.pack).map(Vec::as_slice).unwrap_or_default();
-        ranges.iter().any(|&(first, count)| (first..first.saturating_add(count)).contains(&address.slot))
+        let end = address.slot.saturating_add(count);
+        ranges.iter().any(|&(first, held)| first < end && address.slot < first.saturating_add(held))
     }
 
     fn table(&self, pack: PackId) -> Option<Arc<Vec<Fingerprint>>> {
@@ -107,7 +107,7 @@ impl Known {
 
     /// Confirms a candidate with the pack's own table. A damaged slot is none: another segment may know a sound copy.
     fn confirm(&self, candidate: Address, fingerprint: &Fingerprint) -> Option<Cursor> {
-        if self.is_damaged(&candidate) {
+        if self.is_damaged(candidate, 1) {
             return None;
         }
         let table = self.table(candidate.pack)?;
@@ -122,7 +122,7 @@ impl Dedup for Known {
         let mut cursor: Option<Cursor> = None;
         for state in blocks {
             let BlockState::New(fingerprint) = state else { continue };
-            let follows = |at: &Cursor| at.table.get(at.next) == Some(fingerprint) && !self.is_damaged(&at.address());
+            let follows = |at: &Cursor| at.table.get(at.next) == Some(fingerprint) && !self.is_damaged(at.address(), 1);
             let hit = match cursor.take_if(|at| follows(at)) {
                 Some(at) => Some((at.address(), Cursor { next: at.next + 1, ..at })),
                 None => index.find(fingerprint).find_map(|candidate| Some((candidate, self.confirm(candidate, fingerprint)?))),
