@@ -84,11 +84,11 @@ fn a_child_reads_as_its_top() {
         fs::copy(&child, &guest).expect("a copy");
         let error = open(&guest, Format::Auto).map(|source| source.description()).expect_err("it was believed").to_string();
         assert!(error.contains("which a guest could have written there"), "{error}");
-        // A parent that was written to since has another content id.
+        // A parent that was written to since has another content id. (One digit is changed, since qemu does not pad the number.)
         let bytes = fs::read(&parent).expect("the parent");
         let at = bytes.windows(4).position(|window| window == b"CID=").expect("a content id");
         let mut other = bytes.clone();
-        other[at + 4..at + 12].copy_from_slice(b"12345678");
+        other[at + 4] = if bytes[at + 4] == b'1' { b'2' } else { b'1' };
         fs::write(&parent, other).expect("the parent");
         assert!(refused(&child).contains("was written to since this image was made over it"), "{}", refused(&child));
         fs::remove_file(&parent).expect("the parent");
