@@ -23,6 +23,8 @@ Examples:
   cairn diff web01@latest~1 web01@latest
   cairn verify --all
   cairn restore web01@latest --disk vda --to /srv/web01.raw
+  cairn ls web01@latest:/etc
+  cairn mount /mnt/points web01
 
 A point is named web01@2026-11-22T20:30:00Z (UTC), and wherever a point is taken also web01@latest, web01@latest~2,
 web01@2026-11-21 (the last of that day) or a unique prefix of its id.";
@@ -106,6 +108,18 @@ pub(crate) enum Command {
     Diff(commands::diff::DiffArgs),
     /// Restore disks to files or block devices
     Restore(commands::restore::RestoreArgs),
+    /// Mount recovery points as directories
+    Mount(commands::mount::MountArgs),
+    /// List a directory inside a recovery point
+    Ls(commands::ls::LsArgs),
+    /// Show everything known of a file inside a recovery point
+    Stat(commands::stat::StatArgs),
+    /// Write a file inside a recovery point to standard output
+    Cat(commands::cat::CatArgs),
+    /// Show the partitions, volumes and filesystems of a recovery point
+    Volumes(commands::volumes::VolumesArgs),
+    /// List the points in which a path exists, and where it changed
+    Versions(commands::versions::VersionsArgs),
     /// Read points again, hash them again, and name all damage
     Verify(commands::verify::VerifyArgs),
     /// Show what the vault holds, and what deduplication and compression save

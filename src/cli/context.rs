@@ -82,6 +82,11 @@ impl Context {
         Homes::from_environment().memory().ok_or_else(|| usage("there is no place to remember vaults in; set HOME or XDG_STATE_HOME"))
     }
 
+    /// A file among those that this computer keeps for Cairn.
+    pub(crate) fn state_file(&self, name: &str) -> anyhow::Result<PathBuf> {
+        Ok(self.memory_directory()?.join(name))
+    }
+
     /// Where the secret that opens the vault comes from.
     pub(crate) fn secret_source(&self) -> SecretSource {
         SecretSource::resolve(&self.secrets, UNLOCK, |name| std::env::var_os(name))

@@ -4,12 +4,14 @@
 //! Nothing here knows a format, a key or a store; what a command does beyond showing belongs into the library's `jobs`.
 
 mod args;
+mod background;
 mod commands;
 mod context;
 mod exit;
 mod fault;
 mod homes;
 mod json;
+mod look;
 mod moment;
 mod output;
 mod progress;
@@ -52,6 +54,12 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Show(args) => commands::show::run(context, &args),
         Command::Diff(args) => commands::diff::run(context, &args),
         Command::Restore(args) => commands::restore::run(context, &args),
+        Command::Mount(args) => commands::mount::run(context, &args),
+        Command::Ls(args) => commands::ls::run(context, &args),
+        Command::Stat(args) => commands::stat::run(context, &args),
+        Command::Cat(args) => commands::cat::run(context, &args),
+        Command::Volumes(args) => commands::volumes::run(context, &args),
+        Command::Versions(args) => commands::versions::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
         Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),

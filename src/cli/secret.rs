@@ -181,7 +181,7 @@ fn first_line(bytes: &[u8]) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn read_limited(path: &Path, limit_bytes: u64) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_limited(path: &Path, limit_bytes: u64) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).context("it cannot be opened")?;
     file.take(limit_bytes + 1).read_to_end(&mut bytes).context("it cannot be read")?;

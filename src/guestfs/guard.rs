@@ -103,7 +103,10 @@ impl FileSystem for Guarded {
         if refused == 0 {
             return Ok(());
         }
-        Err(GuestError::damaged(named(directory)(), format!("{refused} of its names are none that a system would allow; they are left out")))
+        Err(GuestError::damaged(
+            named(directory)(),
+            format!("{refused} of its names are none that a system would allow; they are left out"),
+        ))
     }
 
     fn lookup(&self, directory: Node, name: &[u8]) -> GuestResult<Option<Node>> {

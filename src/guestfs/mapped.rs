@@ -122,7 +122,8 @@ mod tests {
 
     fn file(size_bytes: u64, extents: &[(u64, u64, u64)]) -> GuestResult<MappedFile> {
         let bytes: Vec<u8> = (0..=255).collect();
-        let extents = extents.iter().map(|&(start_bytes, length_bytes, device_bytes)| FileExtent { start_bytes, length_bytes, device_bytes });
+        let extents =
+            extents.iter().map(|&(start_bytes, length_bytes, device_bytes)| FileExtent { start_bytes, length_bytes, device_bytes });
         MappedFile::new("inode 7", Arc::new(MemoryAt::new(bytes)), size_bytes, extents.collect())
     }
 

@@ -11,6 +11,7 @@ pub mod index;
 pub mod keys;
 pub mod nodes;
 pub mod points;
+pub mod recover;
 pub mod restore;
 pub mod sources;
 pub mod stats;

@@ -20,6 +20,7 @@ mod shared_index;
 mod tests;
 mod vault;
 
+pub(crate) use cache::Cache;
 pub use catch_up::rebuild_index;
 pub use check::{check_pack, list_damaged};
 pub use error::StoreError;

@@ -1,9 +1,15 @@
 //! Partitions and volume managers: what lies between a machine's disks and its filesystems, in any order and depth. Knows nothing of
 //! backup and of filesystems. Hostile input: nothing panics, nothing loops, every length is checked.
 
+mod discover;
 mod error;
+mod layer;
+pub mod luks;
 
+pub use discover::{Closed, Discovery, Disk, Volume, discover};
 pub use error::{VolumeError, VolumeResult};
+
+pub use layer::DiskLayer;
 
 use std::sync::Arc;
 

@@ -2,14 +2,20 @@
 
 pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod index;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod mount;
 pub(crate) mod points;
 pub(crate) mod restore;
 pub(crate) mod show;
+pub(crate) mod stat;
 pub(crate) mod stats;
 pub(crate) mod verify;
+pub(crate) mod versions;
+pub(crate) mod volumes;
