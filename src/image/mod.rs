@@ -24,8 +24,8 @@ use crate::store::{FramePlace, PackReader};
 use crate::units::{BLOCK_BYTES, ChunkIndex, ChunkRange, Extent, Grid};
 use ahead::ReadAhead;
 
-/// Reads longer than this are shared out to all cores.
-const PARALLEL_BYTES: usize = 512 << 10;
+/// Reads longer than this are shared out to all cores. Not those of a mount, a megabyte at most, of which several are under way.
+const PARALLEL_BYTES: usize = 2 << 20;
 
 /// Called with every range that could not be read, and why.
 pub type OnDamage = dyn Fn(Extent, &ImageError) + Send + Sync;

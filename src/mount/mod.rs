@@ -70,8 +70,8 @@ fn config(options: &MountOptions) -> Config {
         config.acl = SessionACL::All;
         config.mount_options.push(MountOption::DefaultPermissions);
     }
-    // A thread that waits for the vault leaves the others to answer.
-    config.n_threads = Some(rayon::current_num_threads().max(2) * 2);
+    // More than cores: a thread that waits for the vault, or for a frame that another one decodes, leaves the others to answer.
+    config.n_threads = Some(rayon::current_num_threads().max(2) * 4);
     config.clone_fd = true;
     config
 }

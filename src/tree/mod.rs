@@ -14,7 +14,7 @@ mod small;
 mod vault;
 mod volumes;
 
-pub use point::{DiskView, PointTree, PointView, Spot, TreeOptions};
+pub use point::{DiskView, GuestObject, PointTree, PointView, Spot, TreeOptions};
 pub use resolve::{Resolved, join, resolve};
 pub use small::Bytes;
 pub use vault::{PointName, Points, VaultSpot, VaultTree};
