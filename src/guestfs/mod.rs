@@ -8,6 +8,8 @@ mod attributes;
 mod error;
 mod guard;
 mod mapped;
+#[cfg(test)]
+mod testing;
 
 pub use attributes::{Attributes, DeviceNumber, FileKind, Timestamp};
 pub use error::{GuestError, GuestResult};

@@ -68,7 +68,11 @@ fn descend(tokens: TokenStream, inline_modules: usize, visit: &mut impl FnMut(Le
 
 /// Whether a file is all tests.
 pub(crate) fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("/testing.rs")
+    path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || path.contains("/testing/")
+        || path.ends_with("/testing.rs")
 }
 
 /// Whether a tree is this word.
