@@ -5,6 +5,7 @@ mod discover;
 mod error;
 mod layer;
 pub mod luks;
+pub mod md;
 
 pub use discover::{Closed, Discovery, Disk, Volume, discover};
 pub use error::{VolumeError, VolumeResult};
