@@ -54,6 +54,14 @@ pub struct DeviceNumber {
     pub minor: u32,
 }
 
+impl DeviceNumber {
+    /// The number as Linux packs it into 32 bits: 12 bits for the driver between the low 8 and the high 12 for the device.
+    #[must_use]
+    pub fn of_linux(number: u32) -> Self {
+        Self { major: (number >> 8) & 0xfff, minor: (number & 0xff) | ((number >> 12) & 0x000f_ff00) }
+    }
+}
+
 /// What is known of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {

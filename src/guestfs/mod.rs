@@ -5,9 +5,15 @@
 //! nothing of vaults, disks or volumes: they read a device, and only read it. What a journal would change is laid over it in memory.
 
 mod attributes;
+mod codec;
+mod erofs;
 mod error;
+mod fields;
 mod guard;
 mod mapped;
+mod pages;
+mod recent;
+mod squashfs;
 #[cfg(test)]
 mod testing;
 
@@ -195,7 +201,8 @@ struct Reader {
 }
 
 /// All readers, in the order in which they are asked: those with a plain magic number first.
-const READERS: &[Reader] = &[];
+const READERS: &[Reader] =
+    &[Reader { identify: squashfs::identify, open: squashfs::open }, Reader { identify: erofs::identify, open: erofs::open }];
 
 /// What a volume holds; `None` where no reader knows it.
 ///
