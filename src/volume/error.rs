@@ -45,4 +45,22 @@ pub enum VolumeError {
         /// Which volume.
         object: String,
     },
+    /// It is sound, but there is nothing in it.
+    #[error("{object} holds no volume")]
+    Empty {
+        /// What is empty.
+        object: String,
+    },
+}
+
+impl VolumeError {
+    /// Damage of `object`: what was expected and what was found.
+    pub fn damaged(object: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Damaged { object: object.into(), problem: problem.into() }
+    }
+
+    /// A kind or feature, by the name that its own tools give it.
+    pub fn unsupported(feature: impl Into<String>) -> Self {
+        Self::Unsupported { feature: feature.into() }
+    }
 }

@@ -1,16 +1,20 @@
 //! Partitions and volume managers: what lies between a machine's disks and its filesystems, in any order and depth. Knows nothing of
 //! backup and of filesystems. Hostile input: nothing panics, nothing loops, every length is checked.
 
+mod bytes;
 mod discover;
 mod error;
 mod layer;
 pub mod luks;
+pub mod lvm;
 pub mod md;
+pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use discover::{Closed, Discovery, Disk, Volume, discover};
 pub use error::{VolumeError, VolumeResult};
-
-pub use layer::DiskLayer;
+pub use layer::{DiskLayer, MadeOf, Pieces, Place, Run, Runs};
 
 use std::sync::Arc;
 

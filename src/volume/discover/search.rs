@@ -1,0 +1,221 @@
+//! The search: a list of layers that nobody has been asked about, and parts that wait for others.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Closed, Discovery, Disk, Volume, names};
+use crate::volume::table::{self, Partition, Table};
+use crate::volume::{AnyLayer, DiskLayer, Pieces, VolumeError, VolumeResult, lvm};
+
+/// The most layers that lie on each other; a partition, an array, encryption, LVM and a table in a volume of it are five.
+const MOST_DEPTH: usize = 12;
+/// The most layers that are looked at in one machine.
+const MOST_LAYERS: usize = 20_000;
+
+/// Finds everything.
+pub(super) fn run(disks: Vec<Disk>) -> Discovery {
+    let mut search = Search { queue: VecDeque::new(), layers: 0, physical: Vec::new(), discovery: Discovery::default() };
+    for (number, disk) in (0_u32..).zip(disks) {
+        let layer: AnyLayer = Arc::new(DiskLayer { disk: number, device: disk.device });
+        let device_names = vec![format!("/dev/{}", disk.name)];
+        let volume = Volume { disk: Some(disk.name.clone()), device_names, ..bare(layer, disk.name.clone(), disk.name) };
+        search.push(Node { volume, depth: 0 });
+    }
+    search.run();
+    search.discovery.volumes.sort_by(|one, other| names::order(&one.name, &other.name));
+    search.discovery
+}
+
+fn bare(layer: AnyLayer, name: String, found: String) -> Volume {
+    Volume {
+        layer,
+        name,
+        disk: None,
+        partition: None,
+        partition_type: None,
+        partition_name: None,
+        partition_uuid: None,
+        device_names: Vec::new(),
+        found,
+        notes: Vec::new(),
+    }
+}
+
+/// A layer, and how many it lies on.
+struct Node {
+    volume: Volume,
+    depth: usize,
+}
+
+/// What a layer is for what lies on it.
+enum Kind {
+    Physical(lvm::PhysicalVolume),
+    Parted(Table),
+    Leaf,
+}
+
+/// A part that waits for the other parts of the same whole.
+struct Part<T> {
+    what: T,
+    on: Node,
+}
+
+struct Search {
+    /// Layers that have not been asked yet.
+    queue: VecDeque<Node>,
+    /// All that there ever were.
+    layers: usize,
+    physical: Vec<Part<lvm::PhysicalVolume>>,
+    discovery: Discovery,
+}
+
+impl Search {
+    fn push(&mut self, node: Node) {
+        self.layers = self.layers.saturating_add(1);
+        if self.layers > MOST_LAYERS || node.depth > MOST_DEPTH {
+            self.close(node.volume.found, VolumeError::unsupported("what lies deeper, in more layers than any machine has,"));
+        } else {
+            self.queue.push_back(node);
+        }
+    }
+
+    fn close(&mut self, found: String, error: VolumeError) {
+        self.discovery.closed.push(Closed { found, error });
+    }
+
+    /// Wholes are put together when all their parts are there; when nothing else is left to look at, also those that lack some.
+    fn run(&mut self) {
+        loop {
+            while let Some(node) = self.queue.pop_front() {
+                match kind(&node.volume.layer) {
+                    Ok(Kind::Physical(what)) => self.physical.push(Part { what, on: node }),
+                    Ok(Kind::Parted(table)) => self.parted(&node, table),
+                    Ok(Kind::Leaf) => self.discovery.volumes.push(node.volume),
+                    Err(error) => self.close(node.volume.found, error),
+                }
+            }
+            let groups = take_ready(&mut self.physical, lvm::complete);
+            if !groups.is_empty() {
+                self.groups(groups);
+            } else if !self.physical.is_empty() {
+                let physical = std::mem::take(&mut self.physical);
+                self.groups(physical);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn parted(&mut self, on: &Node, table: Table) {
+        for partition in table.partitions {
+            let found = step(&on.volume.found, &title(&partition, table.scheme));
+            if partition.range.is_empty() {
+                let object = format!("partition {} of {}", partition.number, on.volume.name);
+                let missing = "its bytes, which the disk does not have, are".to_owned();
+                self.close(found, VolumeError::Incomplete { object, missing });
+                continue;
+            }
+            let layer = Pieces::slice(&on.volume.layer, partition.range);
+            let name = names::partition(&on.volume.name, partition.number);
+            let notes = on.volume.notes.iter().chain(&table.notes).chain(&partition.notes).cloned().collect();
+            // Below other layers it is no partition of a disk, and has no device of such a name.
+            let of_disk = on.depth == 0;
+            let volume = Volume {
+                disk: on.volume.disk.clone(),
+                partition: of_disk.then_some(partition.number),
+                partition_type: Some(partition.kind),
+                partition_name: partition.name,
+                partition_uuid: partition.uuid,
+                device_names: if of_disk { vec![format!("/dev/{name}")] } else { Vec::new() },
+                notes,
+                ..bare(layer, name, found)
+            };
+            self.push(Node { volume, depth: on.depth.saturating_add(1) });
+        }
+    }
+
+    fn groups(&mut self, mut parts: Vec<Part<lvm::PhysicalVolume>>) {
+        parts.sort_by(|one, other| names::order(&one.on.volume.found, &other.on.volume.found));
+        let mut members = Vec::new();
+        let mut nodes = Vec::new();
+        for Part { what, on } in parts {
+            members.push(lvm::Member { volume: what, layer: Arc::clone(&on.volume.layer), place: on.volume.found.clone() });
+            nodes.push(on);
+        }
+        let assembled = lvm::assemble(members);
+        for (place, error) in assembled.left {
+            self.close(place, error);
+        }
+        for group in assembled.groups {
+            let on: Vec<&Node> = nodes.iter().filter(|node| group.places.contains(&node.volume.found)).collect();
+            let whole = Whole::of(&on);
+            let said = group.notes.iter().map(|note| format!("LVM group {}: {note}", group.title));
+            let notes: Vec<String> = whole.notes.into_iter().chain(said).collect();
+            for logical in group.volumes {
+                let found = step(&whole.found, &format!("LVM {}/{}", group.title, logical.name));
+                match logical.opened {
+                    Ok(layer) => {
+                        let volume = Volume {
+                            disk: whole.disk.clone(),
+                            device_names: names::logical(&group.name, &logical.name),
+                            notes: notes.iter().cloned().chain(logical.notes).collect(),
+                            ..bare(layer, names::plain(&format!("{}-{}", group.name, logical.name)), found)
+                        };
+                        self.push(Node { volume, depth: whole.depth });
+                    }
+                    Err(error) => self.close(found, error),
+                }
+            }
+        }
+    }
+}
+
+/// Takes out the parts whose wholes have all of theirs.
+fn take_ready<T>(parts: &mut Vec<Part<T>>, complete: impl FnOnce(&[&T]) -> Vec<bool>) -> Vec<Part<T>> {
+    let mut ready = complete(&parts.iter().map(|part| &part.what).collect::<Vec<_>>()).into_iter();
+    let (taken, left) = std::mem::take(parts).into_iter().partition(|_| ready.next().unwrap_or(false));
+    *parts = left;
+    taken
+}
+
+/// What the parts of a whole have together.
+struct Whole {
+    found: String,
+    disk: Option<String>,
+    notes: Vec<String>,
+    /// Of what lies on them.
+    depth: usize,
+}
+
+impl Whole {
+    fn of(parts: &[&Node]) -> Self {
+        let found: Vec<&str> = parts.iter().map(|part| part.volume.found.as_str()).collect();
+        let disk = parts.first().and_then(|first| first.volume.disk.clone());
+        Self {
+            found: found.join(" + "),
+            disk: disk.filter(|disk| parts.iter().all(|part| part.volume.disk.as_ref() == Some(disk))),
+            notes: parts.iter().flat_map(|part| part.volume.notes.iter().cloned()).collect(),
+            depth: parts.iter().map(|part| part.depth).max().unwrap_or(0).saturating_add(1),
+        }
+    }
+}
+
+fn step(found: &str, next: &str) -> String {
+    format!("{found}, {next}")
+}
+
+fn title(partition: &Partition, scheme: table::Scheme) -> String {
+    let name = partition.name.as_ref().map_or_else(String::new, |name| format!(" '{name}'"));
+    format!("partition {} ({}{name}, {})", partition.number, scheme.name(), partition.kind)
+}
+
+/// What a layer is.
+fn kind(layer: &AnyLayer) -> VolumeResult<Kind> {
+    let table = table::identify(layer.as_ref());
+    // LVM itself does not take a disk with partitions, so a label on one is left over.
+    let is_parted = table.as_ref().is_ok_and(Option::is_some);
+    if !is_parted && let Some(volume) = lvm::identify(layer.as_ref())? {
+        return Ok(Kind::Physical(volume));
+    }
+    Ok(table?.map_or(Kind::Leaf, Kind::Parted))
+}
