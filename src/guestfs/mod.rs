@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod guard;
 mod mapped;
+mod ntfs;
 mod pages;
 mod recent;
 mod squashfs;
@@ -201,8 +202,11 @@ struct Reader {
 }
 
 /// All readers, in the order in which they are asked: those with a plain magic number first.
-const READERS: &[Reader] =
-    &[Reader { identify: squashfs::identify, open: squashfs::open }, Reader { identify: erofs::identify, open: erofs::open }];
+const READERS: &[Reader] = &[
+    Reader { identify: squashfs::identify, open: squashfs::open },
+    Reader { identify: erofs::identify, open: erofs::open },
+    Reader { identify: ntfs::identify, open: ntfs::open },
+];
 
 /// What a volume holds; `None` where no reader knows it.
 ///
