@@ -15,7 +15,8 @@ use super::MountError;
 /// Checks that a directory can be mounted on. What a mount whose program died has left there is taken away; says whether there was one.
 pub(super) fn prepare(path: &Path) -> Result<bool, MountError> {
     let denied = |source| MountError::Denied { path: path.to_owned(), source };
-    let cleaned = match fs::metadata(path) {
+    // Listed, not only looked at: the kernel may still have the attributes from before.
+    let cleaned = match fs::metadata(path).and_then(|_| fs::read_dir(path)) {
         Err(error) if is_dead(&error) => {
             detach(path).map_err(denied)?;
             true

@@ -7,6 +7,7 @@ mod damage;
 mod frame;
 mod images;
 mod interrupt;
+mod mount;
 mod mounted;
 mod place;
 mod points;
