@@ -94,7 +94,7 @@ impl FileSystem for Shown {
     }
 
     fn extended_attributes(&self, node: Node) -> GuestResult<Vec<(Vec<u8>, Vec<u8>)>> {
-        Ok(super::kernel::attributes(&self.path(node)).into_iter().collect())
+        Ok(kernel::attributes(&self.path(node)).into_iter().collect())
     }
 
     fn open(&self, node: Node) -> GuestResult<Arc<dyn FileData>> {
@@ -156,8 +156,8 @@ fn a_mirror_of_the_kernel_is_the_same_and_a_liar_is_found_out() {
 #[should_panic(expected = "nothing was tested")]
 fn damage_to_what_no_reader_opens_is_no_test() {
     let image = vec![0; 4096];
-    let spots = [0..100];
+    let spots = std::slice::from_ref(&(0..100));
     assert_eq!(Noise::new(1).bytes(9), Noise::new(1).bytes(9));
-    let survival: Survival = survive_damage(&image, &spots, 1, &|bytes, touched| bytes[touched[0]] = 1);
+    let survival: Survival = survive_damage(&image, spots, 1, &|bytes, touched| bytes[touched[0]] = 1);
     assert_eq!((survival.rounds, survival.hurt, survival.objects), (1, 0, 0));
 }

@@ -1,4 +1,4 @@
-//! Raid10.
+//! Where raid10 keeps the copies of a chunk: near each other, far apart, or shifted by one row.
 
 use super::geometry::{MOST_BYTES, Place, Plan, Refusal, check_chunk};
 

@@ -1,4 +1,4 @@
-//! Raid0.
+//! Where raid0 keeps a chunk: striped over members that may be of different sizes.
 
 use super::geometry::{MOST_BYTES, Place, Plan, Refusal, rounded};
 
