@@ -23,7 +23,7 @@ Examples:
   cairn diff web01@latest~1 web01@latest
   cairn verify --all
   cairn restore web01@latest --disk vda --to /srv/web01.raw
-  cairn ls web01@latest:/etc
+  cairn cp -a web01@latest:/etc/ssh /tmp/ssh
   cairn mount /mnt/points web01
 
 A point is named web01@2026-11-22T20:30:00Z (UTC), and wherever a point is taken also web01@latest, web01@latest~2,
@@ -116,6 +116,10 @@ pub(crate) enum Command {
     Stat(commands::stat::StatArgs),
     /// Write a file inside a recovery point to standard output
     Cat(commands::cat::CatArgs),
+    /// Look for files inside a recovery point by name, kind, size and time
+    Find(commands::find::FindArgs),
+    /// Copy files and directories out of a recovery point
+    Cp(commands::cp::CpArgs),
     /// Show the partitions, volumes and filesystems of a recovery point
     Volumes(commands::volumes::VolumesArgs),
     /// List the points in which a path exists, and where it changed

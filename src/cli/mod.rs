@@ -19,6 +19,7 @@ mod rate;
 mod render;
 mod secret;
 mod signals;
+mod size;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Ls(args) => commands::ls::run(context, &args),
         Command::Stat(args) => commands::stat::run(context, &args),
         Command::Cat(args) => commands::cat::run(context, &args),
+        Command::Find(args) => commands::find::run(context, &args),
+        Command::Cp(args) => commands::cp::run(context, &args),
         Command::Volumes(args) => commands::volumes::run(context, &args),
         Command::Versions(args) => commands::versions::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),

@@ -85,6 +85,11 @@ impl Output {
         }
     }
 
+    /// A result of many items that are shown as they are found: a list with `--json`.
+    pub(crate) fn list(&self) -> List {
+        List { output: self.clone(), items: 0, line: String::new() }
+    }
+
     /// Text as it is, to standard output.
     pub(crate) fn text(&self, text: &str) -> anyhow::Result<()> {
         self.bytes(text.as_bytes())
@@ -92,12 +97,7 @@ impl Output {
 
     /// Bytes as they are, to standard output.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(anyhow::Error::new(error).context("the result cannot be written to standard output")),
-            Ok(()) => Ok(()),
-        }
+        write(bytes).map(|_| ())
     }
 
     /// A remark for a person, to standard error; not with `--quiet`.
@@ -124,6 +124,50 @@ impl Output {
 
     fn label(&self, word: &str, style: &str) -> String {
         if self.color { format!("\u{1b}[{style}m{word}\u{1b}[0m") } else { word.to_owned() }
+    }
+}
+
+/// Writes to standard output; `false` where the reader went away.
+fn write(bytes: &[u8]) -> anyhow::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(anyhow::Error::new(error).context("the result cannot be written to standard output")),
+        Ok(()) => Ok(true),
+    }
+}
+
+/// A list under way. One with JSON lines between progress events is kept until its end, to be one line.
+pub(crate) struct List {
+    output: Output,
+    items: u64,
+    line: String,
+}
+
+impl List {
+    /// Adds an item: the document with `--json`, else the text. `false`: nobody reads any more.
+    pub(crate) fn add<T: Serialize>(&mut self, document: impl FnOnce() -> T, text: impl FnOnce() -> Vec<u8>) -> anyhow::Result<bool> {
+        self.items += 1;
+        let before = if self.items == 1 { "[" } else { "," };
+        match self.output.form {
+            Form::Text => write(&text()),
+            Form::Json => write(format!("{before}\n  {}", safe_json(&serde_json::to_string(&document())?)).as_bytes()),
+            Form::JsonLines => {
+                self.line.push_str(before);
+                self.line.push_str(&safe_json(&serde_json::to_string(&document())?));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Nothing follows.
+    pub(crate) fn end(self) -> anyhow::Result<()> {
+        match (self.output.form, self.items) {
+            (Form::Text, _) => Ok(()),
+            (_, 0) => self.output.text("[]\n"),
+            (Form::Json, _) => self.output.text("\n]\n"),
+            (Form::JsonLines, _) => self.output.text(&format!("{}]\n", self.line)),
+        }
     }
 }
 

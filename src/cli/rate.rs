@@ -8,23 +8,7 @@ const LEAST: u64 = 64 << 10;
 /// `50M`: a whole number of bytes, or of KiB, MiB, GiB or TiB; at least 64 KiB.
 pub(crate) fn parse(text: &str) -> Result<NonZeroU64, String> {
     let wrong = || "expected bytes per second, at least 64K: a whole number, and K, M, G or T for KiB, MiB, GiB or TiB".to_owned();
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, unit)) if unit.is_ascii_alphabetic() => {
-            let shift = match unit.to_ascii_uppercase() {
-                'K' => 10,
-                'M' => 20,
-                'G' => 30,
-                'T' => 40,
-                _ => return Err(wrong()),
-            };
-            (&text[..at], shift)
-        }
-        _ => (text, 0),
-    };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    let rate = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    let rate = super::size::parse(text);
     rate.filter(|&rate| rate >= LEAST).and_then(NonZeroU64::new).ok_or_else(wrong)
 }
 

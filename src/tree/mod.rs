@@ -11,14 +11,18 @@ mod point;
 mod resolve;
 mod rooted;
 mod small;
+#[cfg(test)]
+pub(crate) mod testing;
 mod vault;
 mod volumes;
+mod walk;
 
 pub use point::{DiskView, GuestObject, PointTree, PointView, Spot, TreeOptions};
 pub use resolve::{Resolved, join, resolve};
 pub use small::Bytes;
 pub use vault::{PointName, Points, VaultSpot, VaultTree};
 pub use volumes::FoundVolume;
+pub use walk::{Found, Step, Walk};
 
 use std::hash::Hash;
 use std::ops::ControlFlow;

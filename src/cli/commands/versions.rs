@@ -44,7 +44,6 @@ struct VersionDocument {
     id: String,
     time: Timestamp,
     state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     size_bytes: Option<u64>,
     modified: Option<Timestamp>,

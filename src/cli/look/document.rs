@@ -2,9 +2,11 @@
 
 use cairn::guestfs::{Attributes, FileKind, Timestamp};
 use jiff::Timestamp as Moment;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::names::shown;
+use super::super::render::{local_minute, size};
+use super::names::{mode_letters, shown};
 
 /// What is known of one file.
 #[derive(Debug, Clone, Serialize)]
@@ -19,16 +21,11 @@ pub(crate) struct FileDocument {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) links: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<String>,
     pub(crate) modified: Option<Moment>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<Moment>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) accessed: Option<Moment>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) created: Option<Moment>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<String>,
 }
 
@@ -65,6 +62,18 @@ pub(crate) fn kind(kind: FileKind) -> &'static str {
         FileKind::CharacterDevice => "character device",
         FileKind::BlockDevice => "block device",
     }
+}
+
+/// A file on a line of its own, in columns that are wide enough for most.
+pub(crate) fn long_line(path: &[u8], known: &Attributes, target: Option<&[u8]>, zone: &TimeZone) -> String {
+    let bytes = match known.device {
+        Some(device) => format!("{}, {}", device.major, device.minor),
+        None => size(known.size_bytes),
+    };
+    let time = moment(known.modified).map_or_else(|| "-".to_owned(), |time| local_minute(time, zone));
+    let target = target.map(|target| format!(" -> {}", shown(target))).unwrap_or_default();
+    let mode = mode_letters(known.kind, known.mode);
+    format!("{mode} {:>3} {:>5} {:>5} {bytes:>9} {time} {}{target}\n", known.links, known.uid, known.gid, shown(path))
 }
 
 /// A time as JSON and tables have it; `None` for one past the year 9999.

@@ -56,6 +56,13 @@ pub(crate) fn parse(argument: OsString) -> Result<Location, String> {
 #[derive(Debug, Clone)]
 pub(crate) struct LocationParser;
 
+impl LocationParser {
+    /// The location that an argument means.
+    pub(crate) fn of(argument: OsString) -> Result<Location, String> {
+        parse(argument)
+    }
+}
+
 impl clap::builder::TypedValueParser for LocationParser {
     type Value = Location;
 

@@ -4,7 +4,7 @@ mod document;
 mod location;
 mod names;
 
-pub(crate) use document::{FileDocument, kind, moment};
+pub(crate) use document::{FileDocument, kind, long_line, moment};
 pub(crate) use location::{Location, LocationParser};
 pub(crate) use names::{mode_letters, shown};
 
@@ -18,6 +18,7 @@ use cairn::guestfs::GuestError;
 use cairn::image::{ImageError, OnDamage};
 use cairn::jobs::points;
 use cairn::jobs::recover::{DEFAULT_CACHE_BYTES, RecoverOptions, Recovery};
+use cairn::monitor::Monitor as _;
 use cairn::store::Vault;
 use cairn::tree::{PointTree, Resolved, Spot, Tree, TreeOptions, resolve};
 use cairn::units::Extent;
@@ -130,6 +131,17 @@ impl Look {
         let from = if path.starts_with(b"/") { self.guest_top()? } else { self.tree.top() };
         let found = resolve(&self.tree, &from, path, follow_last);
         found.with_context(|| self.name.clone())
+    }
+
+    /// The path of something that was found, as it would be typed: with a slash at its start where that was typed.
+    pub(crate) fn typed_path(&self, typed: &[u8], found: &[u8]) -> Vec<u8> {
+        let start: &[u8] = if typed.starts_with(b"/") { b"/" } else { b"" };
+        [start, found].concat()
+    }
+
+    /// Whether somebody asked for the end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.monitor.cancelled()
     }
 
     /// Where the guest's own paths begin.

@@ -94,6 +94,11 @@ impl TerminalMonitor {
         Self { shared, ticker }
     }
 
+    /// Does something on the terminal, with the display out of its way.
+    pub(crate) fn aside<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.shared.show.lock().unwrap_or_else(PoisonError::into_inner).aside(act)
+    }
+
     /// Ends the display and gives what was noted.
     pub(crate) fn finish(mut self) -> Ended {
         self.stop();

@@ -140,6 +140,14 @@ impl Show {
         }
     }
 
+    /// Does something on the terminal where the bar is.
+    pub(super) fn aside<T>(&self, act: impl FnOnce() -> T) -> T {
+        match &self.way {
+            Way::Bar(bar) => bar.suspend(act),
+            _ => act(),
+        }
+    }
+
     fn event(&self, event: &Event<'_>) {
         // An event that cannot be written is no reason to end the job; the final document will fail the same way and say so.
         if let Ok(line) = serde_json::to_string(event) {

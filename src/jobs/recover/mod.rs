@@ -1,8 +1,15 @@
 //! Looking into recovery points: their trees, opened from a vault.
 
+mod extract;
+mod find;
+mod glob;
+mod pieces;
 mod points;
 mod versions;
 
+pub use extract::{Existing, ExtractOptions, Extracted, Source, extract};
+pub use find::{FindEvent, SizeTest, Wanted, find};
+pub use glob::Glob;
 pub use points::{Scope, VaultPoints};
 pub use versions::{Version, VersionState, versions};
 
@@ -83,4 +90,17 @@ impl Recovery {
 /// A point's time, which is whole seconds.
 fn moment(time: jiff::Timestamp) -> Timestamp {
     Timestamp { seconds: time.as_second(), nanoseconds: 0 }
+}
+
+/// A path of a guest as text: bytes that are no UTF-8 as `\xff`.
+#[must_use]
+pub fn name_for_person(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
 }
