@@ -4,6 +4,7 @@
 mod backup;
 mod clones;
 mod damage;
+mod files;
 mod frame;
 mod images;
 mod interrupt;

@@ -6,35 +6,34 @@
 mod directory;
 mod file;
 mod keep;
+mod target;
 #[cfg(test)]
 mod tests;
+mod walker;
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::super::JobError;
 use super::name_for_person;
-use crate::guestfs::{Attributes, FileKind};
-use crate::monitor::{Counter, Monitor, Problem};
-use crate::tree::{Found, Step, Tree, Walk};
-use directory::{Directory, Finish};
+use crate::monitor::{Monitor, Problem};
+use crate::tree::{Found, Tree};
+use directory::Directory;
 use file::{Failure, Place};
 use keep::Keeper;
+use target::Target;
+use walker::Walker;
 
 /// Files that wait for a thread to write them.
 const MOST_WAITING: usize = 512;
 /// Threads that write files. Each has one piece of a few MiB in memory.
 const MOST_WRITERS: usize = 8;
-/// Files of several names that are remembered until the last one was met.
-const MOST_LINKED: usize = 1 << 20;
 
 /// Something to take out.
 #[derive(Debug, Clone)]
@@ -101,7 +100,7 @@ pub fn extract<T: Tree>(
     options: &ExtractOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Extracted, JobError> {
-    let (root, above, new_name) = open_target(tree, sources, target)?;
+    let Target { root, above, new_name } = Target::open(tree, sources, target)?;
     let job = Job {
         tree,
         options: *options,
@@ -123,7 +122,7 @@ pub fn extract<T: Tree>(
             scope.spawn(move || job.write_files(&receiver));
         }
         drop(receiver);
-        let mut walker = Walker { job: &job, sender, linked: HashMap::new() };
+        let mut walker = Walker::new(&job, sender);
         for source in sources {
             let name = new_name.as_deref().unwrap_or(&source.name);
             if job.is_stopped() {
@@ -133,33 +132,6 @@ pub fn extract<T: Tree>(
         }
     });
     job.finish()
-}
-
-/// The directory of the target, its path, and the new name in it if it is one.
-fn open_target<T: Tree>(
-    tree: &T,
-    sources: &[Source<T::Spot>],
-    target: &Path,
-) -> Result<(Arc<Directory>, PathBuf, Option<Vec<u8>>), JobError> {
-    let fail = |path: &Path, doing, source| JobError::File { what: "the target", path: path.to_owned(), doing, source };
-    let error = match Directory::named(target) {
-        Ok(directory) => return Ok((directory, target.to_owned(), None)),
-        Err(error) => error,
-    };
-    let is_new = error.kind() == io::ErrorKind::NotFound;
-    let is_file = error.kind() == io::ErrorKind::NotADirectory;
-    let Some(source) = sources.first().filter(|_| sources.len() == 1 && (is_new || is_file)) else {
-        return Err(fail(target, "is no directory that several files could go into", error));
-    };
-    let is_directory = tree.attributes(&source.spot).is_ok_and(|known| known.kind == FileKind::Directory);
-    let wants_directory = target.as_os_str().as_bytes().ends_with(b"/");
-    if (is_file && is_directory) || (wants_directory && !is_directory) {
-        return Err(fail(target, "is no directory", error));
-    }
-    let Some(name) = target.file_name() else { return Err(fail(target, "cannot be made", error)) };
-    let above = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let above_directory = Directory::named(above).map_err(|error| fail(above, "cannot be opened", error))?;
-    Ok((above_directory, above.to_owned(), Some(name.as_bytes().to_vec())))
 }
 
 #[derive(Default)]
@@ -317,156 +289,5 @@ impl<T: Tree> Job<'_, T> {
             written_bytes: self.counts.written_bytes.into_inner(),
             not_kept: self.keeper.into_lost(),
         })
-    }
-}
-
-/// The first name of a file that has several.
-struct FirstName {
-    directory: Vec<Vec<u8>>,
-    name: Vec<u8>,
-    names_left: u32,
-}
-
-/// The thread that walks.
-struct Walker<'a, 'b, T: Tree> {
-    job: &'a Job<'b, T>,
-    sender: Sender<FileToWrite<T::Spot>>,
-    linked: HashMap<T::Spot, FirstName>,
-}
-
-impl<T: Tree> Walker<'_, '_, T> {
-    /// Takes out one source under this name; an empty one means what is in it.
-    fn take(&mut self, source: &Source<T::Spot>, name: &[u8]) {
-        let mut walk = Walk::new(self.job.tree, source.spot.clone(), source.path.clone());
-        // The directories that the walk is in; none for one that could not be made.
-        let mut stack: Vec<Option<Arc<Directory>>> = Vec::new();
-        while let Some(step) = walk.next() {
-            if self.job.is_stopped() {
-                break;
-            }
-            match step {
-                Step::Found(found) => {
-                    let above = if found.depth == 0 { Some(Arc::clone(&self.job.root)) } else { stack.last().cloned().flatten() };
-                    let name = if found.depth == 0 { name.to_vec() } else { found.name.clone() };
-                    if found.attributes.kind == FileKind::Directory {
-                        let made = above.and_then(|above| self.directory(above, &name, found));
-                        if made.is_none() {
-                            walk.stay_out();
-                        }
-                        stack.push(made);
-                    } else if let Some(above) = above {
-                        self.object(above, name, found);
-                    }
-                }
-                Step::Left => {
-                    if let Some(directory) = stack.pop().flatten() {
-                        self.job.release(directory);
-                    }
-                }
-                Step::Problem { path, error } => self.job.problem(&path, error.to_string()),
-            }
-        }
-        while let Some(directory) = stack.pop() {
-            directory.into_iter().for_each(|directory| self.job.release(directory));
-        }
-    }
-
-    fn directory(&self, above: Arc<Directory>, name: &[u8], found: Found<T::Spot>) -> Option<Arc<Directory>> {
-        let job = self.job;
-        if !job.options.recursive {
-            job.problem(&found.path, "is a directory; -r takes it out with what is in it".to_owned());
-            return None;
-        }
-        if name.is_empty() {
-            return Some(above);
-        }
-        let made = job.extended(&found.spot).and_then(|extended| {
-            let finish = Finish { path: found.path.clone(), known: found.attributes, extended };
-            above.make(name, finish, matches!(job.options.existing, Existing::Replace)).map_err(Failure::target)
-        });
-        job.release(above);
-        match made {
-            Ok(directory) => {
-                job.add(&job.counts.directories, 1);
-                Some(directory)
-            }
-            Err(failure) => {
-                job.fail(&found.path, failure);
-                None
-            }
-        }
-    }
-
-    fn object(&mut self, directory: Arc<Directory>, name: Vec<u8>, found: Found<T::Spot>) {
-        let job = self.job;
-        if job.options.archive && found.attributes.links > 1 && self.further_name(&directory, &name, &found) {
-            return job.release(directory);
-        }
-        if found.attributes.kind == FileKind::Regular {
-            job.monitor.count(Counter::PlannedBytes, found.attributes.size_bytes);
-            let linked = job.options.archive && found.attributes.links > 1;
-            let file = FileToWrite { found, name, directory };
-            if linked {
-                // Written before its next name is met.
-                job.write_file(&file);
-                self.remember(&file.directory, &file.name, &file.found.spot, &file.found.attributes);
-                return job.release(file.directory);
-            }
-            // Fails only where all writers are gone, which they are not before this sender is.
-            let _ = self.sender.send(file);
-            return;
-        }
-        let made = job.with_place(&directory, &name, &found.path, |place| self.named(place, &found));
-        if made == Some(true) {
-            self.remember(&directory, &name, &found.spot, &found.attributes);
-        }
-        job.release(directory);
-    }
-
-    /// Makes what is no file and no directory. `false`: it was left out.
-    fn named(&self, place: &Place<'_>, found: &Found<T::Spot>) -> Result<bool, Failure> {
-        let job = self.job;
-        let extended = job.extended(&found.spot)?;
-        if found.attributes.kind == FileKind::Link {
-            let target = job.tree.link_target(&found.spot).map_err(Failure::source)?;
-            file::link(place, &target, &found.attributes, &extended, &job.keeper)?;
-            job.add(&job.counts.links, 1);
-            return Ok(true);
-        }
-        let made = job.options.archive && file::special(place, &found.attributes, &extended, &job.keeper)?;
-        if made {
-            job.add(&job.counts.special, 1);
-        } else {
-            job.keeper.lose("device nodes, pipes and sockets");
-        }
-        Ok(made)
-    }
-
-    fn remember(&mut self, directory: &Directory, name: &[u8], spot: &T::Spot, known: &Attributes) {
-        if known.links > 1 && self.linked.len() < MOST_LINKED {
-            let first = FirstName { directory: directory.names(), name: name.to_vec(), names_left: known.links - 1 };
-            self.linked.insert(spot.clone(), first);
-        }
-    }
-
-    /// Gives a file that was made before this name too; `false` where that is not so or cannot be.
-    fn further_name(&mut self, directory: &Directory, name: &[u8], found: &Found<T::Spot>) -> bool {
-        let job = self.job;
-        let Some(first) = self.linked.get_mut(&found.spot) else { return false };
-        first.names_left = first.names_left.saturating_sub(1);
-        let linked = job.with_place(directory, name, &found.path, |place| {
-            let above = job.root.descend(&first.directory).map_err(Failure::target);
-            Ok(above.and_then(|above| file::hard_link(place, above.as_fd(), &first.name)).is_ok())
-        });
-        if first.names_left == 0 {
-            self.linked.remove(&found.spot);
-        }
-        match linked {
-            Some(true) => job.add(&job.counts.hard_links, 1),
-            // Its first name cannot be reached, or the target has no hard links: it becomes a file of its own.
-            Some(false) => job.keeper.lose("hard links"),
-            None => {}
-        }
-        linked != Some(false)
     }
 }

@@ -1,6 +1,8 @@
 //! Trees that a guest may have made in order to do harm, taken out into a directory of this computer.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -9,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
+use crate::guestfs::FileKind;
+use crate::monitor::Counter;
 use crate::tree::testing::FakeTree;
 
 #[derive(Default)]

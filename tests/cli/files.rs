@@ -1,0 +1,75 @@
+//! Files out of recovery points: listed, looked for, copied.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::place::{CHUNK, Place, noise};
+
+/// A vault with one point of a disk with a hole in its middle.
+fn with_point() -> (Place, Vec<u8>) {
+    let place = Place::with_vault();
+    let disk = [noise(1, CHUNK), vec![0; 4 * CHUNK], noise(2, CHUNK)].concat();
+    let image = place.image("vda.raw", &disk);
+    place.ok(&["backup", "web01", "--disk", &format!("vda={image}")]);
+    (place, disk)
+}
+
+#[test]
+fn disks_are_found_and_copied_as_files() {
+    let (place, disk) = with_point();
+    assert_eq!(place.ok(&["find", "web01@latest:disks"]), "disks\ndisks/vda.map.json\ndisks/vda.raw\n");
+    assert_eq!(place.ok(&["find", "web01@latest", "--name", "*.raw", "--print0"]), "disks/vda.raw\0");
+    let found = place.json(&["find", "web01@latest", "--kind", "f", "--size", "+1M"]);
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+    assert_eq!((found[0]["path"].as_str(), found[0]["size_bytes"].as_u64()), (Some("disks/vda.raw"), Some(disk.len() as u64)));
+    assert_eq!(place.json(&["find", "web01@latest", "--name", "no such"]), serde_json::json!([]));
+    assert!(
+        place.ok(&["find", "-l", "web01@latest", "--newer", "1h", "--name", "vda.raw"]).starts_with("-r--r--r--   1     0     0   1.5 MiB")
+    );
+
+    let copied = place.json(&["cp", "web01@latest:disks/vda.raw", &place.text_path("new.raw")]);
+    assert_eq!((copied["files"].as_u64(), copied["size_bytes"].as_u64()), (Some(1), Some(disk.len() as u64)));
+    assert_eq!(copied["written_bytes"].as_u64(), Some(2 * CHUNK as u64));
+    assert_eq!(fs::read(place.path("new.raw")).unwrap(), disk);
+    assert!(fs::metadata(place.path("new.raw")).unwrap().blocks() * 512 < disk.len() as u64, "the hole is a hole");
+    let text = place.ok(&["cp", "-r", "web01@latest:disks", "web01@latest:machine", &place.text_path(".")]);
+    assert!(text.starts_with("Copied 3 files, 2 directories to "), "{text}");
+    assert_eq!(fs::read(place.path("disks/vda.raw")).unwrap(), disk);
+    assert!(fs::read_to_string(place.path("machine/manifest.json")).unwrap().contains("web01"));
+}
+
+#[test]
+fn what_is_there_stays_without_overwrite() {
+    let (place, disk) = with_point();
+    let target = place.text_path("mine");
+    fs::write(&target, "mine").unwrap();
+    let refused = place.in_vault("", &["cp", "web01@latest:disks/vda.raw", &target]);
+    assert_eq!(refused.code, Some(3), "{}", refused.errors);
+    assert!(refused.errors.contains("warning: disks/vda.raw: exists already; --overwrite replaces it"), "{}", refused.errors);
+    assert_eq!(fs::read(&target).unwrap(), b"mine");
+    place.ok(&["cp", "--overwrite", "web01@latest:disks/vda.raw", &target]);
+    assert_eq!(fs::read(&target).unwrap(), disk);
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_written() {
+    let (place, _) = with_point();
+    let target = place.text_path("out");
+    for (arguments, code, message) in [
+        (&["cp", "web01@latest:disks/no such", &target][..], 1, "'disks/no such' does not exist"),
+        (&["cp", "web01@latest:disks/vda.raw/x", &target], 1, "'disks/vda.raw' is no directory"),
+        (&["cp", "web09@latest:disks", &target], 1, "web09"),
+        (&["cp", "web01@latest:/etc/fstab", &target], 1, "no filesystem that Cairn can read"),
+        (&["cp", "web01@latest:disks/vda.raw", &place.text_path("missing/out")], 1, "cannot be opened"),
+        (&["cp", "web01@latest:disks/vda.raw", "web01@latest:machine", &target], 1, "is no directory that several files could go into"),
+        (&["cp", "web01@latest:disks", "web02@latest:disks", &target], 2, "two points"),
+        (&["cp", "web01@latest:disks"], 2, "2 values required"),
+        (&["find", "web01@latest:disks", "--size", "huge"], 2, "expected +10M"),
+        (&["find", "web01@latest:disks", "--kind", "x"], 2, "expected f, d, l"),
+        (&["find", "web01@latest:disks", "--newer", "yesterday"], 2, "is no time"),
+        (&["find", "web01@latest:missing"], 1, "no"),
+    ] {
+        place.in_vault("", arguments).failed(code, message);
+        assert!(!place.path("out").exists(), "{arguments:?}");
+    }
+}
