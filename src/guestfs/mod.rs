@@ -5,18 +5,25 @@
 //! nothing of vaults, disks or volumes: they read a device, and only read it. What a journal would change is laid over it in memory.
 
 mod attributes;
+mod chain;
+mod civil;
 mod codec;
 mod erofs;
 mod error;
+mod exfat;
+mod fat;
 mod fields;
 mod guard;
+mod iso;
 mod mapped;
 mod ntfs;
 mod pages;
 mod recent;
 mod squashfs;
+mod swap;
 #[cfg(test)]
 mod testing;
+mod utf16;
 
 pub use attributes::{Attributes, DeviceNumber, FileKind, Timestamp};
 pub use error::{GuestError, GuestResult};
@@ -206,6 +213,10 @@ const READERS: &[Reader] = &[
     Reader { identify: squashfs::identify, open: squashfs::open },
     Reader { identify: erofs::identify, open: erofs::open },
     Reader { identify: ntfs::identify, open: ntfs::open },
+    Reader { identify: swap::identify, open: swap::open },
+    Reader { identify: iso::identify, open: iso::open },
+    Reader { identify: exfat::identify, open: exfat::open },
+    Reader { identify: fat::identify, open: fat::open },
 ];
 
 /// What a volume holds; `None` where no reader knows it.
