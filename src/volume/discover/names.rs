@@ -21,6 +21,11 @@ pub(super) fn logical(group: &str, volume: &str) -> Vec<String> {
     vec![format!("/dev/mapper/{}-{}", doubled(group), doubled(volume)), format!("/dev/{group}/{volume}")]
 }
 
+/// The name of an array without that of the machine that made it.
+pub(super) fn array(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(_, own)| own)
+}
+
 /// The order in which a person expects names: numbers in them by their size.
 pub(super) fn order(one: &str, other: &str) -> Ordering {
     let (mut one, mut other) = (one, other);
@@ -56,6 +61,7 @@ mod tests {
     #[test]
     fn names_are_those_of_linux_and_harmless() {
         assert_eq!((partition("vda", 2), partition("nvme0n1", 12)), ("vda2".to_owned(), "nvme0n1p12".to_owned()));
+        assert_eq!((array("host:boot"), array("md0")), ("boot", "md0"));
         assert_eq!(logical("my-vg", "a-b"), ["/dev/mapper/my--vg-a--b", "/dev/my-vg/a-b"]);
         assert_eq!([plain("caf\u{e9} /x\n"), plain(".."), plain("")], ["caf\u{e9}__x_", "unnamed", "unnamed"]);
     }

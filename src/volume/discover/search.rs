@@ -1,11 +1,12 @@
 //! The search: a list of layers that nobody has been asked about, and parts that wait for others.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Closed, Discovery, Disk, Volume, names};
+use crate::units::Extent;
 use crate::volume::table::{self, Partition, Table};
-use crate::volume::{AnyLayer, DiskLayer, Pieces, VolumeError, VolumeResult, lvm};
+use crate::volume::{AnyLayer, DiskLayer, Pieces, VolumeError, VolumeResult, lvm, md};
 
 /// The most layers that lie on each other; a partition, an array, encryption, LVM and a table in a volume of it are five.
 const MOST_DEPTH: usize = 12;
@@ -14,7 +15,8 @@ const MOST_LAYERS: usize = 20_000;
 
 /// Finds everything.
 pub(super) fn run(disks: Vec<Disk>) -> Discovery {
-    let mut search = Search { queue: VecDeque::new(), layers: 0, physical: Vec::new(), discovery: Discovery::default() };
+    let mut search =
+        Search { queue: VecDeque::new(), layers: 0, members: Vec::new(), physical: Vec::new(), discovery: Discovery::default() };
     for (number, disk) in (0_u32..).zip(disks) {
         let layer: AnyLayer = Arc::new(DiskLayer { disk: number, device: disk.device });
         let device_names = vec![format!("/dev/{}", disk.name)];
@@ -49,6 +51,7 @@ struct Node {
 
 /// What a layer is for what lies on it.
 enum Kind {
+    Member(md::Member),
     Physical(lvm::PhysicalVolume),
     Parted(Table),
     Leaf,
@@ -65,6 +68,7 @@ struct Search {
     queue: VecDeque<Node>,
     /// All that there ever were.
     layers: usize,
+    members: Vec<Part<md::Member>>,
     physical: Vec<Part<lvm::PhysicalVolume>>,
     discovery: Discovery,
 }
@@ -88,15 +92,21 @@ impl Search {
         loop {
             while let Some(node) = self.queue.pop_front() {
                 match kind(&node.volume.layer) {
+                    Ok(Kind::Member(what)) => self.members.push(Part { what, on: node }),
                     Ok(Kind::Physical(what)) => self.physical.push(Part { what, on: node }),
                     Ok(Kind::Parted(table)) => self.parted(&node, table),
                     Ok(Kind::Leaf) => self.discovery.volumes.push(node.volume),
                     Err(error) => self.close(node.volume.found, error),
                 }
             }
+            let arrays = take_ready(&mut self.members, complete);
             let groups = take_ready(&mut self.physical, lvm::complete);
-            if !groups.is_empty() {
+            if !arrays.is_empty() || !groups.is_empty() {
+                self.arrays(arrays);
                 self.groups(groups);
+            } else if !self.members.is_empty() {
+                let members = std::mem::take(&mut self.members);
+                self.arrays(members);
             } else if !self.physical.is_empty() {
                 let physical = std::mem::take(&mut self.physical);
                 self.groups(physical);
@@ -131,6 +141,30 @@ impl Search {
                 ..bare(layer, name, found)
             };
             self.push(Node { volume, depth: on.depth.saturating_add(1) });
+        }
+    }
+
+    fn arrays(&mut self, mut parts: Vec<Part<md::Member>>) {
+        parts.sort_by(|one, other| names::order(&one.on.volume.found, &other.on.volume.found));
+        while let Some(array) = parts.first().map(|part| part.what.array) {
+            let (own, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.what.array == array);
+            parts = others;
+            let whole = Whole::of(&own.iter().map(|part| &part.on).collect::<Vec<_>>());
+            let title = own.first().map_or_else(String::new, |part| format!("md {} '{}'", part.what.level.name(), part.what.name));
+            let found = step(&whole.found, &title);
+            match md::assemble(own.into_iter().map(|part| (part.what, part.on.volume.layer)).collect()) {
+                Ok(made) => {
+                    let short = names::array(&made.name);
+                    let volume = Volume {
+                        disk: whole.disk,
+                        device_names: vec![format!("/dev/md/{short}"), format!("/dev/{short}")],
+                        notes: whole.notes.into_iter().chain(made.notes).collect(),
+                        ..bare(made.layer, names::plain(&format!("md-{short}")), found)
+                    };
+                    self.push(Node { volume, depth: whole.depth });
+                }
+                Err(error) => self.close(found, error),
+            }
         }
     }
 
@@ -178,6 +212,18 @@ fn take_ready<T>(parts: &mut Vec<Part<T>>, complete: impl FnOnce(&[&T]) -> Vec<b
     taken
 }
 
+/// Which members are of arrays that have all of theirs among them.
+fn complete(members: &[&md::Member]) -> Vec<bool> {
+    let mut roles: BTreeMap<[u8; 16], BTreeSet<u16>> = BTreeMap::new();
+    for member in members {
+        if let md::Role::Active(role) = member.role {
+            roles.entry(member.array).or_default().insert(role);
+        }
+    }
+    let is_complete = |member: &md::Member| roles.get(&member.array).is_some_and(|roles| roles.len() >= usize::from(member.devices));
+    members.iter().map(|member| is_complete(member)).collect()
+}
+
 /// What the parts of a whole have together.
 struct Whole {
     found: String,
@@ -212,10 +258,28 @@ fn title(partition: &Partition, scheme: table::Scheme) -> String {
 /// What a layer is.
 fn kind(layer: &AnyLayer) -> VolumeResult<Kind> {
     let table = table::identify(layer.as_ref());
+    let parted = table.as_ref().ok().and_then(Option::as_ref);
+    if let Some(member) = md::identify(layer.as_ref())?
+        && !parted.is_some_and(|table| is_of_partition(layer, table, &member))
+    {
+        return Ok(Kind::Member(member));
+    }
     // LVM itself does not take a disk with partitions, so a label on one is left over.
-    let is_parted = table.as_ref().is_ok_and(Option::is_some);
-    if !is_parted && let Some(volume) = lvm::identify(layer.as_ref())? {
+    if parted.is_none()
+        && let Some(volume) = lvm::identify(layer.as_ref())?
+    {
         return Ok(Kind::Physical(volume));
     }
     Ok(table?.map_or(Kind::Leaf, Kind::Parted))
+}
+
+/// Whether the superblock at the end of a disk is that of its last partition, which ends where the disk ends.
+fn is_of_partition(disk: &AnyLayer, table: &Table, member: &md::Member) -> bool {
+    let is_it = |range: Extent| {
+        let found = md::identify(Pieces::slice(disk, range).as_ref()).ok().flatten();
+        let place = found.and_then(|found| found.superblock.offset().checked_add(range.offset()));
+        place == Some(member.superblock.offset())
+    };
+    let ranges = table.partitions.iter().map(|partition| partition.range);
+    ranges.filter(|range| range.offset() > 0 && range.intersection(&member.superblock) == Some(member.superblock)).any(is_it)
 }

@@ -1,5 +1,7 @@
 //! Tests of the search over disks that the tools made, one laid into the other.
 
+mod arrays;
+
 use std::sync::Arc;
 
 use super::*;

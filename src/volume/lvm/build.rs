@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::group::{Area, GroupText, Leg, Segment, SegmentKind, SnapshotText};
 use super::raid;
 use super::snapshot::Snapshot;
-use super::stripes::Stripes;
 use super::thin::{Pool, Thin};
+use crate::units::Extent;
+use crate::volume::md::{self, Level, Shape};
 use crate::volume::{AnyLayer, MadeOf, Pieces, VolumeError, VolumeResult};
 
 /// The most volumes that lie on each other; a snapshot of a thin volume in a pool on raid1 legs is five.
@@ -145,8 +146,17 @@ impl<'a> Builder<'a> {
             made.push(&layer, offset_bytes, length_bytes);
             return Ok(());
         }
-        let legs = areas.iter().map(|area| self.area(area, made).map(Some)).collect::<VolumeResult<Vec<_>>>()?;
-        made.push_stripes(legs, Stripe { bytes: stripe_bytes, copies: 1 }, length_bytes)
+        let leg_bytes = length_bytes.checked_div(areas.len() as u64).unwrap_or(0);
+        let mut legs = Vec::new();
+        for area in areas {
+            let (layer, offset_bytes) = self.area(area, made)?;
+            let layer = Pieces::slice(&layer, Extent::between(offset_bytes, offset_bytes.saturating_add(leg_bytes)));
+            made.say_if_short(&layer, leg_bytes);
+            legs.push(Some(md::Leg { layer, trusted_bytes: u64::MAX }));
+        }
+        let shape = Shape { level: Level::Raid0, layout: 0, chunk_bytes: stripe_bytes, leg_bytes };
+        made.push(&md::of_legs(&made.title, shape, legs)?, 0, length_bytes);
+        Ok(())
     }
 
     /// The first leg that is there: all others were made as copies of an earlier one.
@@ -168,16 +178,17 @@ impl<'a> Builder<'a> {
     }
 
     /// The legs of an array: none where a leg is missing or stale; and the first problem.
-    fn legs(&mut self, legs: &[Leg], made: &mut Making) -> (Vec<Option<(AnyLayer, u64)>>, Option<VolumeError>) {
+    fn legs(&mut self, legs: &[Leg], made: &mut Making) -> (Vec<Option<md::Leg>>, Option<VolumeError>) {
         let mut problem = None;
         let states: Vec<_> = legs.iter().map(|leg| raid::state(self.volume(leg.metadata.as_ref()?).ok()?.layer.as_ref())).collect();
-        let current = raid::current(&states);
         let mut layers = Vec::new();
-        for (leg, current) in legs.iter().zip(current) {
+        let mut whole = 0_usize;
+        for (leg, trusted_bytes) in legs.iter().zip(raid::current(&states)) {
             layers.push(match self.volume(&leg.data) {
-                Ok(built) if current => {
+                Ok(built) if trusted_bytes > 0 => {
                     made.notes.extend(built.notes);
-                    Some((built.layer, 0))
+                    whole = whole.saturating_add(usize::from(trusted_bytes >= built.layer.size_bytes()));
+                    Some(md::Leg { layer: built.layer, trusted_bytes })
                 }
                 Ok(_) => None,
                 Err(error) => {
@@ -186,36 +197,29 @@ impl<'a> Builder<'a> {
                 }
             });
         }
-        let there = layers.iter().flatten().count();
-        if there < legs.len() {
-            made.notes.push(format!("it is degraded: {there} of its {} devices are there and current", legs.len()));
+        if whole < legs.len() {
+            made.notes.push(format!("it is degraded: {whole} of its {} devices are there and current", legs.len()));
+            if raid::is_resyncing(&states) {
+                made.notes.push("its copies and parity were not all made yet, so what comes from them may be wrong".to_owned());
+            }
         }
         (layers, problem)
     }
 
     fn raid(&mut self, level: &str, legs: &[Leg], stripe: Stripe, length_bytes: u64, made: &mut Making) -> VolumeResult<()> {
+        let Some(shape) = shape(level, legs.len() as u64, &stripe, length_bytes) else {
+            return Err(VolumeError::unsupported(format!("{} of LVM type '{level}'", made.title)));
+        };
         let (layers, problem) = self.legs(legs, made);
-        let unreadable = |title: &str| VolumeError::Incomplete { object: title.to_owned(), missing: "too many of its legs are".to_owned() };
-        match level {
-            "raid1" => match layers.into_iter().flatten().next() {
-                Some((layer, offset_bytes)) => {
-                    made.push(&layer, offset_bytes, length_bytes);
-                    Ok(())
-                }
-                None => Err(problem.unwrap_or_else(|| unreadable(&made.title))),
-            },
-            "raid0" | "raid0_meta" | "raid10" | "raid10_near" => {
-                let copies = if level.starts_with("raid0") { 1 } else { stripe.copies };
-                let stripes = Stripes::new(layers, stripe.bytes, copies, length_bytes);
-                let stripes = stripes.map_err(|wrong| VolumeError::damaged(made.title.clone(), wrong))?;
-                if !stripes.is_complete() {
-                    return Err(problem.unwrap_or_else(|| unreadable(&made.title)));
-                }
-                made.push_layer(&(Arc::new(MadeOf(stripes)) as AnyLayer));
-                Ok(())
+        match md::of_legs(&made.title, shape, layers) {
+            Ok(layer) => made.push(&layer, 0, length_bytes),
+            // Which disk is missing says more than which leg.
+            Err(VolumeError::Incomplete { object, missing }) => {
+                return Err(problem.unwrap_or(VolumeError::Incomplete { object, missing }));
             }
-            other => Err(VolumeError::unsupported(format!("{} of LVM type '{other}'", made.title))),
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     fn thin(&mut self, pool: &str, device: u64, external: Option<&str>, length_bytes: u64, made: &mut Making) -> VolumeResult<()> {
@@ -264,22 +268,46 @@ struct Making {
 
 impl Making {
     fn push(&mut self, layer: &AnyLayer, offset_bytes: u64, length_bytes: u64) {
-        if offset_bytes.saturating_add(length_bytes) > layer.size_bytes() {
+        self.say_if_short(layer, offset_bytes.saturating_add(length_bytes));
+        self.pieces.push(layer, offset_bytes, length_bytes);
+    }
+
+    fn say_if_short(&mut self, layer: &AnyLayer, needed_bytes: u64) {
+        if needed_bytes > layer.size_bytes() {
             self.notes.push("a part of it lies past the end of the disk".to_owned());
         }
-        self.pieces.push(layer, offset_bytes, length_bytes);
     }
 
     fn push_layer(&mut self, layer: &AnyLayer) {
         self.pieces.push(layer, 0, layer.size_bytes());
     }
+}
 
-    fn push_stripes(&mut self, legs: Vec<Option<(AnyLayer, u64)>>, stripe: Stripe, length_bytes: u64) -> VolumeResult<()> {
-        let stripes = Stripes::new(legs, stripe.bytes, stripe.copies, length_bytes);
-        let stripes = stripes.map_err(|wrong| VolumeError::damaged(self.title.clone(), wrong))?;
-        self.push_layer(&(Arc::new(MadeOf(stripes)) as AnyLayer));
-        Ok(())
-    }
+/// An array's shape by the name of its kind; `None` where that is not known. Parity of raid4 is first here, not last as in md itself.
+fn shape(kind: &str, legs: u64, stripe: &Stripe, length_bytes: u64) -> Option<Shape> {
+    let (level, layout, data_legs) = match kind {
+        "raid0" | "raid0_meta" => (Level::Raid0, 0, legs),
+        "raid1" => (Level::Raid1, 0, 1),
+        "raid10" | "raid10_near" => (Level::Raid10, 0x100 | u32::from(u8::try_from(stripe.copies).ok()?), legs),
+        "raid4" => (Level::Raid5, 4, legs.checked_sub(1)?),
+        "raid5_n" => (Level::Raid5, 5, legs.checked_sub(1)?),
+        "raid5_la" => (Level::Raid5, 0, legs.checked_sub(1)?),
+        "raid5_ra" => (Level::Raid5, 1, legs.checked_sub(1)?),
+        "raid5" | "raid5_ls" => (Level::Raid5, 2, legs.checked_sub(1)?),
+        "raid5_rs" => (Level::Raid5, 3, legs.checked_sub(1)?),
+        "raid6" | "raid6_zr" => (Level::Raid6, 8, legs.checked_sub(2)?),
+        "raid6_nr" => (Level::Raid6, 9, legs.checked_sub(2)?),
+        "raid6_nc" => (Level::Raid6, 10, legs.checked_sub(2)?),
+        "raid6_n_6" => (Level::Raid6, 5, legs.checked_sub(2)?),
+        "raid6_la_6" => (Level::Raid6, 16, legs.checked_sub(2)?),
+        "raid6_ra_6" => (Level::Raid6, 17, legs.checked_sub(2)?),
+        "raid6_ls_6" => (Level::Raid6, 18, legs.checked_sub(2)?),
+        "raid6_rs_6" => (Level::Raid6, 19, legs.checked_sub(2)?),
+        _ => return None,
+    };
+    let copies = if level == Level::Raid10 { stripe.copies } else { 1 };
+    let leg_bytes = length_bytes.checked_mul(copies)?.checked_div(data_legs)?;
+    Some(Shape { level, layout, chunk_bytes: stripe.bytes, leg_bytes })
 }
 
 /// Kinds that only appear below volumes that people see.

@@ -213,6 +213,10 @@ impl SegmentKind {
         Some(match kind {
             "striped" | "linear" => Self::Striped { areas: areas(part.list("stripes")?)?, stripe_bytes: bytes("stripe_size") },
             "mirror" => Self::Mirror { areas: areas(part.list("mirrors")?)? },
+            // Legs that were or are being reshaped begin elsewhere.
+            _ if kind.starts_with("raid") && ["data_offset", "reshape_count"].iter().any(|name| part.number(name).unwrap_or(0) > 0) => {
+                Self::Other(format!("{} with room for reshaping", printable(kind)))
+            }
             _ if kind.starts_with("raid") => Self::Raid {
                 level: kind.to_owned(),
                 legs: legs(part)?,

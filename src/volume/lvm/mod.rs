@@ -9,7 +9,6 @@ mod group;
 mod label;
 mod raid;
 mod snapshot;
-mod stripes;
 #[cfg(test)]
 mod tests;
 mod thin;

@@ -221,7 +221,7 @@ impl ArrayLayer {
         let mut scratch = vec![0; buffer.len()];
         let mut failed = Vec::new();
         buffer.fill(0);
-        for role in stripe.data().filter(|&role| role != target).chain([stripe.p]) {
+        for role in stripe.data().map(|(_, role)| role).filter(|&role| role != target).chain([stripe.p]) {
             match self.read_whole(role, offset_bytes, &mut scratch) {
                 Ok(()) => parity::add(buffer, &scratch),
                 Err(_) => failed.push(role),
@@ -233,7 +233,7 @@ impl ArrayLayer {
                 let mut q_sum = vec![0; buffer.len()];
                 self.read_whole(q, offset_bytes, &mut q_sum)?;
                 let mut powers = [0, 0];
-                for (exponent, role) in stripe.data().enumerate() {
+                for (exponent, role) in stripe.data() {
                     match role {
                         _ if role == target => powers[0] = parity::power(exponent),
                         _ if role == other => powers[1] = parity::power(exponent),

@@ -54,10 +54,7 @@ pub fn assemble(members: Vec<(Member, AnyLayer)>) -> VolumeResult<Array> {
         member_bytes: &member_bytes,
         raid0_layout: reference.state.raid0_layout,
     };
-    let geometry = Geometry::new(&plan).map_err(|refusal| match refusal {
-        Refusal::Damaged(problem) => VolumeError::Damaged { object: object.clone(), problem },
-        Refusal::Unsupported(feature) => VolumeError::Unsupported { feature },
-    })?;
+    let geometry = Geometry::new(&plan).map_err(|refusal| refused(&object, refusal))?;
     let present: Vec<bool> = whole.iter().map(Option::is_some).collect();
     if !geometry.is_enough(&present) {
         return Err(incomplete());
@@ -70,8 +67,16 @@ pub fn assemble(members: Vec<(Member, AnyLayer)>) -> VolumeResult<Array> {
     Ok(Array { layer: Arc::new(ArrayLayer { geometry, slots }), name: reference.name, level, notes })
 }
 
+/// Why an array has no geometry.
+pub(super) fn refused(object: &str, refusal: Refusal) -> VolumeError {
+    match refusal {
+        Refusal::Damaged(problem) => VolumeError::Damaged { object: object.to_owned(), problem },
+        Refusal::Unsupported(feature) => VolumeError::Unsupported { feature },
+    }
+}
+
 /// Roles with their verb: "the device of role 1 is", "the devices of roles 0 and 2 are".
-fn named(roles: &[usize]) -> String {
+pub(super) fn named(roles: &[usize]) -> String {
     let mut text = String::new();
     for (at, role) in roles.iter().enumerate() {
         let before = match at {

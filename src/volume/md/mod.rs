@@ -12,6 +12,7 @@ mod assemble;
 mod choose;
 mod copies;
 mod geometry;
+mod legs;
 mod parity;
 mod striped;
 mod stripes;
@@ -22,6 +23,7 @@ mod superblock_old;
 mod tests;
 
 pub use assemble::{Array, assemble};
+pub use legs::{Leg, Shape, of_legs};
 pub use superblock::identify;
 
 use crate::units::{Extent, ExtentSet};

@@ -11,12 +11,19 @@ pub(super) struct Parity {
     order: Order,
     /// Whether there is a second parity, and whether it stays on the last member while the rest is laid out as raid5.
     second: Second,
+    /// How far the rotation is ahead in the first stripe.
+    ahead: u64,
+    /// Whether the second parity takes its powers from the roles themselves, as the layouts of DDF have it.
+    powers_by_role: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Second {
     None,
+    /// On the member after the parity.
     Beside,
+    /// On the member before the parity.
+    Before,
     Last,
 }
 
@@ -39,13 +46,16 @@ pub(super) struct Stripe {
     pub(super) p: usize,
     /// Role of the member with the second parity.
     pub(super) q: Option<usize>,
+    powers_by_role: bool,
 }
 
 impl Stripe {
-    /// Roles with data, in the order of their powers in the second parity: from the member after it, around.
-    pub(super) fn data(self) -> impl Iterator<Item = usize> {
-        let first = self.q.map_or(0, |q| q + 1);
-        (0..self.devices).map(move |step| (first + step) % self.devices).filter(move |&role| role != self.p && Some(role) != self.q)
+    /// Roles with data, each with its power in the second parity: from the member after it, around, or as DDF counts.
+    pub(super) fn data(self) -> impl Iterator<Item = (usize, usize)> {
+        let first = if self.powers_by_role { 0 } else { self.q.map_or(0, |q| q + 1) };
+        let around = (0..self.devices).map(move |step| (first + step) % self.devices);
+        let data = around.filter(move |&role| role != self.p && Some(role) != self.q);
+        data.enumerate().map(move |(place, role)| (if self.powers_by_role { role } else { place }, role))
     }
 
     /// How many roles the stripe has.
@@ -59,6 +69,7 @@ impl Parity {
         check_chunk(plan.chunk_bytes)?;
         let (least, second) = match (plan.level, plan.layout) {
             (Level::Raid6, 16..=20) => (4, Second::Last),
+            (Level::Raid6, 10) => (4, Second::Before),
             (Level::Raid6, _) => (4, Second::Beside),
             _ => (2, Second::None),
         };
@@ -67,14 +78,15 @@ impl Parity {
         }
         let order = match (plan.level, plan.layout) {
             (Level::Raid4, _) | (_, 5) => Order::ParityLast,
-            (_, 0) | (Level::Raid6, 16) => Order::LeftAsymmetric,
-            (_, 1) | (Level::Raid6, 17) => Order::RightAsymmetric,
-            (_, 2) | (Level::Raid6, 18) => Order::LeftSymmetric,
+            (_, 0) | (Level::Raid6, 9 | 16) => Order::LeftAsymmetric,
+            (_, 1) | (Level::Raid6, 8 | 17) => Order::RightAsymmetric,
+            (_, 2) | (Level::Raid6, 10 | 18) => Order::LeftSymmetric,
             (_, 3) | (Level::Raid6, 19) => Order::RightSymmetric,
             (_, 4) | (Level::Raid6, 20) => Order::ParityFirst,
             (level, layout) => return Err(Refusal::Unsupported(format!("layout {layout} of {}", level.name()))),
         };
-        let parity = Self { chunk_bytes: plan.chunk_bytes, devices: plan.devices, order, second };
+        let (ahead, powers_by_role) = (u64::from(plan.layout == 9), matches!(plan.layout, 8..=10));
+        let parity = Self { chunk_bytes: plan.chunk_bytes, devices: plan.devices, order, second, ahead, powers_by_role };
         Ok((rounded(plan.used_bytes, plan.chunk_bytes).checked_mul(parity.data_devices()), parity))
     }
 
@@ -93,7 +105,7 @@ impl Parity {
 
     pub(super) fn stripe(&self, number: u64) -> Stripe {
         let rotating = self.rotating();
-        let turn = (number % rotating as u64) as usize;
+        let turn = ((number + self.ahead) % rotating as u64) as usize;
         let p = match self.order {
             Order::LeftAsymmetric | Order::LeftSymmetric => rotating - 1 - turn,
             Order::RightAsymmetric | Order::RightSymmetric => turn,
@@ -103,9 +115,10 @@ impl Parity {
         let q = match self.second {
             Second::None => None,
             Second::Beside => Some((p + 1) % self.devices),
+            Second::Before => Some((p + self.devices - 1) % self.devices),
             Second::Last => Some(self.devices - 1),
         };
-        Stripe { devices: self.devices, p, q }
+        Stripe { devices: self.devices, p, q, powers_by_role: self.powers_by_role }
     }
 
     pub(super) fn place(&self, at: u64) -> Place {
