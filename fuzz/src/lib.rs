@@ -1,6 +1,8 @@
 //! What fuzz targets share. A fuzzer does not guess checksums, so targets make them right and look at what is behind them.
 
+pub mod guest;
 pub mod image;
+pub mod mend;
 
 use cairn::format::FormatError;
 
