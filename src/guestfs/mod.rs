@@ -5,6 +5,7 @@
 //! nothing of vaults, disks or volumes: they read a device, and only read it. What a journal would change is laid over it in memory.
 
 mod attributes;
+mod btrfs;
 mod chain;
 mod civil;
 mod codec;
@@ -213,6 +214,7 @@ const READERS: &[Reader] = &[
     Reader { identify: squashfs::identify, open: squashfs::open },
     Reader { identify: erofs::identify, open: erofs::open },
     Reader { identify: ntfs::identify, open: ntfs::open },
+    Reader { identify: btrfs::identify, open: btrfs::open },
     Reader { identify: swap::identify, open: swap::open },
     Reader { identify: iso::identify, open: iso::open },
     Reader { identify: exfat::identify, open: exfat::open },
