@@ -15,8 +15,14 @@ const MOST_LAYERS: usize = 20_000;
 
 /// Finds everything.
 pub(super) fn run(disks: Vec<Disk>) -> Discovery {
-    let mut search =
-        Search { queue: VecDeque::new(), layers: 0, members: Vec::new(), physical: Vec::new(), discovery: Discovery::default() };
+    let mut search = Search {
+        queue: VecDeque::new(),
+        layers: 0,
+        members: Vec::new(),
+        physical: Vec::new(),
+        texts: lvm::Texts::default(),
+        discovery: Discovery::default(),
+    };
     for (number, disk) in (0_u32..).zip(disks) {
         let layer: AnyLayer = Arc::new(DiskLayer { disk: number, device: disk.device });
         let device_names = vec![format!("/dev/{}", disk.name)];
@@ -70,6 +76,7 @@ struct Search {
     layers: usize,
     members: Vec<Part<md::Member>>,
     physical: Vec<Part<lvm::PhysicalVolume>>,
+    texts: lvm::Texts,
     discovery: Discovery,
 }
 
@@ -93,7 +100,10 @@ impl Search {
             while let Some(node) = self.queue.pop_front() {
                 match kind(&node.volume.layer) {
                     Ok(Kind::Member(what)) => self.members.push(Part { what, on: node }),
-                    Ok(Kind::Physical(what)) => self.physical.push(Part { what, on: node }),
+                    Ok(Kind::Physical(mut what)) => match self.texts.share(&mut what) {
+                        Ok(()) => self.physical.push(Part { what, on: node }),
+                        Err(error) => self.close(node.volume.found, error),
+                    },
                     Ok(Kind::Parted(table)) => self.parted(&node, table),
                     Ok(Kind::Leaf) => self.discovery.volumes.push(node.volume),
                     Err(error) => self.close(node.volume.found, error),

@@ -5,8 +5,8 @@
 use crate::volume::bytes::printable;
 
 /// The longest text that is taken: metadata areas have 1 MiB unless somebody asks for more.
-pub(super) const MOST_TEXT_BYTES: usize = 16 << 20;
-const MOST_VALUES: usize = 1 << 20;
+pub(super) const MOST_TEXT_BYTES: usize = 8 << 20;
+const MOST_VALUES: usize = 1 << 19;
 const MOST_DEPTH: usize = 16;
 
 /// A value.

@@ -16,6 +16,8 @@ pub(super) struct GroupText {
     pub(super) name: String,
     /// Its UUID.
     pub(super) uuid: String,
+    /// Bytes of the text, which decide how much memory all of this takes.
+    pub(super) text_bytes: usize,
     /// How often it was changed: the higher of two texts is the newer.
     pub(super) seqno: u64,
     /// Bytes of an extent.
@@ -103,13 +105,14 @@ impl GroupText {
     ///
     /// # Errors
     /// In words: what is missing or makes no sense.
-    pub(super) fn new(whole: &Section) -> Result<Self, String> {
+    pub(super) fn new(whole: &Section, text_bytes: usize) -> Result<Self, String> {
         let group = whole.sections().find(|(_, section)| section.section("physical_volumes").is_some());
         let (name, section) = group.ok_or("its text has no volume group")?;
         let extent_sectors = section.number("extent_size").filter(|size| (1..=MOST_EXTENT_SECTORS).contains(size));
         let mut group = Self {
             name: printable(name),
             uuid: section.text("id").ok_or("its group has no id")?.to_owned(),
+            text_bytes,
             seqno: section.number("seqno").ok_or("its group has no seqno")?,
             extent_bytes: extent_sectors.ok_or("its group has no extent size that makes sense")?.saturating_mul(SECTOR),
             physical: BTreeMap::new(),

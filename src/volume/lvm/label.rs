@@ -3,6 +3,8 @@
 //! Layout: LVM2's `format_text` (label in one of the first four sectors, `LABELONE`; a header of the areas; each area a ring buffer
 //! behind a header of its own that says where the current text lies). Checksums are the raw CRC-32 that begins with F597A6CF.
 
+use std::sync::Arc;
+
 use super::config::{self, MOST_TEXT_BYTES};
 use super::group::GroupText;
 use crate::io::ReadAt;
@@ -23,7 +25,7 @@ pub struct PhysicalVolume {
     /// Its UUID, written with dashes.
     pub uuid: String,
     /// The newest text of its group that it holds; none where it holds none (by choice, or all are damaged).
-    pub(super) group: Option<GroupText>,
+    pub(super) group: Option<Arc<GroupText>>,
     /// What is wrong with its metadata areas, each a sentence without a full stop.
     pub notes: Vec<String>,
 }
@@ -50,7 +52,7 @@ pub fn identify(device: &dyn ReadAt) -> VolumeResult<Option<PhysicalVolume>> {
     let mut volume = PhysicalVolume { uuid: header.uuid, group: None, notes: Vec::new() };
     for (offset_bytes, size_bytes) in header.areas {
         match area(device, offset_bytes, size_bytes) {
-            Ok(Some(text)) if volume.group.as_ref().is_none_or(|group| group.seqno < text.seqno) => volume.group = Some(text),
+            Ok(Some(text)) if volume.group.as_ref().is_none_or(|group| group.seqno < text.seqno) => volume.group = Some(Arc::new(text)),
             Ok(_) => {}
             Err(problem) => volume.notes.push(format!("its metadata area at byte {offset_bytes} is damaged: {problem}")),
         }
@@ -118,7 +120,7 @@ fn area(device: &dyn ReadAt, offset_bytes: u64, size_bytes: u64) -> Result<Optio
     if raw_crc32(CHECKSUM_START, &text) != checksum {
         return Err("its text fails its checksum".to_owned());
     }
-    GroupText::new(&config::parse(&text)?).map(Some)
+    GroupText::new(&config::parse(&text)?, text.len()).map(Some)
 }
 
 /// `length` bytes from `at` on in the area that begins at `area_start`; past its end the text goes on behind the area's header.

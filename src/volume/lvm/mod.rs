@@ -72,7 +72,7 @@ pub struct Assembled {
 
 /// One instance of a group: of copied disks there may be several.
 struct Instance {
-    text: GroupText,
+    text: Arc<GroupText>,
     members: Vec<Member>,
     /// Whether there are others of the same UUID.
     copied: bool,
@@ -94,13 +94,13 @@ pub fn assemble(members: Vec<Member>) -> Assembled {
 }
 
 /// The members of each group, with its newest text, in the order in which they were found.
-fn by_group(members: Vec<Member>, left: &mut Vec<(String, VolumeError)>) -> Vec<(GroupText, Vec<Member>)> {
-    let mut groups: Vec<(GroupText, Vec<Member>)> = Vec::new();
+fn by_group(members: Vec<Member>, left: &mut Vec<(String, VolumeError)>) -> Vec<(Arc<GroupText>, Vec<Member>)> {
+    let mut groups: Vec<(Arc<GroupText>, Vec<Member>)> = Vec::new();
     for text in members.iter().filter_map(|member| member.volume.group.as_ref()) {
         match groups.iter_mut().find(|(known, _)| known.uuid == text.uuid) {
-            Some((known, _)) if known.seqno < text.seqno => *known = text.clone(),
+            Some((known, _)) if known.seqno < text.seqno => *known = Arc::clone(text),
             Some(_) => {}
-            None => groups.push((text.clone(), Vec::new())),
+            None => groups.push((Arc::clone(text), Vec::new())),
         }
     }
     for member in members {
@@ -126,9 +126,39 @@ fn unwanted(member: &Member) -> VolumeError {
     }
 }
 
+/// The texts of a machine's groups: each is kept once, and not too many of them.
+#[derive(Default)]
+pub struct Texts {
+    known: Vec<Arc<GroupText>>,
+    total_bytes: usize,
+}
+
+impl Texts {
+    /// The most bytes of different texts in one machine; what is kept of them takes some times as much.
+    const MOST_BYTES: usize = 24 << 20;
+
+    /// Lets a physical volume have its text together with all others that have the same.
+    ///
+    /// # Errors
+    /// Unsupported where there are too many different ones.
+    pub fn share(&mut self, volume: &mut PhysicalVolume) -> VolumeResult<()> {
+        let Some(own) = &mut volume.group else { return Ok(()) };
+        if let Some(known) = self.known.iter().find(|known| known.seqno == own.seqno && *known == own) {
+            *own = Arc::clone(known);
+            return Ok(());
+        }
+        self.total_bytes = self.total_bytes.saturating_add(own.text_bytes);
+        if self.total_bytes > Self::MOST_BYTES {
+            return Err(VolumeError::unsupported("more LVM metadata than any machine has"));
+        }
+        self.known.push(Arc::clone(own));
+        Ok(())
+    }
+}
+
 /// Which of these physical volumes are of groups that have all of theirs among them.
 pub fn complete(volumes: &[&PhysicalVolume]) -> Vec<bool> {
-    let mut newest: Vec<&GroupText> = Vec::new();
+    let mut newest: Vec<&Arc<GroupText>> = Vec::new();
     for text in volumes.iter().filter_map(|volume| volume.group.as_ref()) {
         match newest.iter_mut().find(|known| known.uuid == text.uuid) {
             Some(known) if known.seqno < text.seqno => *known = text,
@@ -147,7 +177,7 @@ pub fn complete(volumes: &[&PhysicalVolume]) -> Vec<bool> {
 
 /// Divides the members of one group among its instances: each has at most one of each physical volume. Where several are of one UUID,
 /// those with the newest metadata come together first.
-fn instances_of(text: &GroupText, members: Vec<Member>, left: &mut Vec<(String, VolumeError)>) -> Vec<Instance> {
+fn instances_of(text: &Arc<GroupText>, members: Vec<Member>, left: &mut Vec<(String, VolumeError)>) -> Vec<Instance> {
     let mut copies: BTreeMap<String, Vec<(usize, Member)>> = BTreeMap::new();
     for (order, member) in members.into_iter().enumerate() {
         copies.entry(member.volume.uuid.clone()).or_default().push((order, member));
@@ -172,7 +202,7 @@ fn instances_of(text: &GroupText, members: Vec<Member>, left: &mut Vec<(String, 
         members.sort_by_key(|(order, _)| *order);
         let members: Vec<Member> = members.into_iter().map(|(_, member)| member).collect();
         let newest = members.iter().filter_map(|member| member.volume.group.as_ref()).max_by_key(|group| group.seqno);
-        Instance { text: newest.unwrap_or(text).clone(), members, copied: whole > 1 }
+        Instance { text: Arc::clone(newest.unwrap_or(text)), members, copied: whole > 1 }
     };
     instances.into_iter().map(instance).collect()
 }
