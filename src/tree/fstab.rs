@@ -70,7 +70,7 @@ mod tests {
         let table = b"# <file system> <mount point>\n\
             UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1\n\
             /dev/mapper/vg-home /home/ xfs defaults 0 2\n\
-            LABEL=\"my data\" /srv/my\\040data btrfs subvol=/@data,compress=zstd 0 0\n\
+            LABEL=\"mydata\" /srv/my\\040data btrfs subvol=/@data,compress=zstd 0 0\n\
             UUID=1 /srv ext4\n\
             /dev/vda5 none swap sw 0 0\n\
             /swapfile swap swap defaults 0 0\n\
@@ -81,7 +81,7 @@ mod tests {
         let lines = parse(table);
         let paths: Vec<_> = lines.iter().map(|line| line.path.as_str()).collect();
         assert_eq!(paths, ["/", "/home", "/srv", "/srv/my data"]);
-        // A quoted label with a space cannot be told from two fields; fstab(5) has \040 for it.
+        assert_eq!(lines[3].source, "LABEL=mydata");
         assert_eq!(lines[1].source, "/dev/mapper/vg-home");
         assert_eq!(lines[0].subvolume, None);
     }
