@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Device;
+use crate::io::ReadAt;
 
 /// Bytes that are read at once and kept together.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -83,6 +84,17 @@ impl Pages {
     }
 }
 
+/// So that it can stand for the device: the files of metadata lie on it.
+impl ReadAt for Pages {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read(offset_bytes, buffer)
+    }
+}
+
 impl Shard {
     fn touch(&mut self, number: u64) -> Option<Arc<[u8]>> {
         self.clock = self.clock.wrapping_add(1);
@@ -108,7 +120,6 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::io::ReadAt;
 
     /// Bytes of 200 KiB that tell their place; from `bad` on, 512 bytes fail.
     struct Counting {

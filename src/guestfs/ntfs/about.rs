@@ -3,6 +3,7 @@
 use super::boot::short_serial;
 use super::bytes::index;
 use super::bytes::{u8_at, u16_at, u64_at};
+use super::directory::Directories;
 use super::names::{letters, to_utf8};
 use super::record::{Attribute, Reference, kind};
 use super::volume::{Inode, Volume, system};
@@ -15,7 +16,7 @@ const BITMAP_PART_BYTES: u64 = 1 << 20;
 const DIRTY: u16 = 0x0001;
 
 /// Puts together what is known.
-pub(super) fn about(volume: &Volume, uses_copy: bool) -> About {
+pub(super) fn about(volume: &Volume, directories: &Directories, uses_copy: bool) -> About {
     let mut notes = Vec::new();
     if uses_copy {
         notes.push("the boot sector is empty, its copy at the end of the volume was used".to_owned());
@@ -29,6 +30,10 @@ pub(super) fn about(volume: &Volume, uses_copy: bool) -> About {
         Ok(true) => {}
         Ok(false) => notes.push("$LogFile has changes of metadata that were not finished; they are not applied".to_owned()),
         Err(error) => notes.push(format!("$LogFile cannot be read: {error}")),
+    }
+    if is_hibernated(volume, directories).unwrap_or(false) {
+        let note = "Windows is hibernated (or was shut down with Fast Startup): changes that it kept in memory are not on the volume";
+        notes.push(note.to_owned());
     }
     About {
         block_bytes: volume.geometry.cluster_bytes,
@@ -112,6 +117,19 @@ fn log_is_clean(volume: &Volume) -> GuestResult<bool> {
     }
     // A log without any restart page was emptied (all bytes are 0xFF then).
     Ok(newest.is_none_or(|(_, clean)| clean))
+}
+
+/// Whether the file in which Windows keeps its memory holds one: what it says at its start.
+fn is_hibernated(volume: &Volume, directories: &Directories) -> GuestResult<bool> {
+    let root = system_file(volume, system::ROOT)?;
+    let Some(found) = directories.find(volume, &root, b"hiberfil.sys")? else { return Ok(false) };
+    let inode = volume.inode(found.reference)?;
+    let Some(memory) = volume.contents(&inode, kind::DATA, &[], &volume.device)? else { return Ok(false) };
+    let mut mark = [0; 4];
+    if memory.size_bytes() >= 4096 {
+        memory.read_at(0, &mut mark)?;
+    }
+    Ok(mark.eq_ignore_ascii_case(b"HIBR"))
 }
 
 /// The number of the last change that a restart page knows of, and whether it says that the log is clean.

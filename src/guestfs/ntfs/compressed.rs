@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use super::bytes::index;
 use super::lznt1;
-use super::units::UnitCache;
 use crate::guestfs::mapped::MappedFile;
+use crate::guestfs::recent::Recent;
 use crate::guestfs::{FileData, GuestError, GuestResult, Place, Run};
 use crate::io::ReadAt;
+
+/// Bytes of decoded units that are kept of a file.
+const KEPT_BYTES: usize = 512 << 10;
 
 /// A file in units.
 pub(super) struct CompressedFile {
@@ -19,7 +22,8 @@ pub(super) struct CompressedFile {
     size_bytes: u64,
     initialized_bytes: u64,
     unit_bytes: u64,
-    decoded: UnitCache,
+    /// Units by the places where they begin, for readers that ask for less than a unit at a time.
+    decoded: Recent<u64, Vec<u8>>,
 }
 
 /// How a unit is stored.
@@ -33,7 +37,7 @@ enum Stored {
 impl CompressedFile {
     /// `raw` places the clusters, `unit_bytes` of them are compressed together.
     pub(super) fn new(object: &str, raw: MappedFile, size_bytes: u64, initialized_bytes: u64, unit_bytes: u64) -> Self {
-        Self { object: object.to_owned(), raw, size_bytes, initialized_bytes, unit_bytes, decoded: UnitCache::default() }
+        Self { object: object.to_owned(), raw, size_bytes, initialized_bytes, unit_bytes, decoded: Recent::new(KEPT_BYTES, 1) }
     }
 
     /// How the unit that begins at `start` is stored.
@@ -64,7 +68,7 @@ impl CompressedFile {
         })
     }
 
-    fn unpack(&self, start: u64, packed_bytes: u64) -> GuestResult<Arc<[u8]>> {
+    fn unpack(&self, start: u64, packed_bytes: u64) -> GuestResult<Arc<Vec<u8>>> {
         if let Some(unit) = self.decoded.get(start) {
             return Ok(unit);
         }
@@ -73,8 +77,8 @@ impl CompressedFile {
         let unit = lznt1::decode(&packed, index(self.unit_bytes));
         let unit =
             unit.ok_or_else(|| GuestError::damaged(&self.object, format!("the compressed unit at byte {start} cannot be decoded")))?;
-        let unit: Arc<[u8]> = unit.into();
-        self.decoded.put(start, &unit);
+        let unit = Arc::new(unit);
+        self.decoded.put(start, Arc::clone(&unit), unit.len());
         Ok(unit)
     }
 

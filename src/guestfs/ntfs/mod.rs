@@ -14,7 +14,6 @@
 mod about;
 mod boot;
 mod bytes;
-mod cache;
 mod compressed;
 mod directory;
 mod ea;
@@ -35,7 +34,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
-mod units;
 mod volume;
 mod wof;
 mod xattrs;
@@ -175,7 +173,7 @@ impl Ntfs {
 
 impl FileSystem for Ntfs {
     fn about(&self) -> &About {
-        self.about.get_or_init(|| about::about(&self.volume, self.uses_copy))
+        self.about.get_or_init(|| about::about(&self.volume, &self.directories, self.uses_copy))
     }
 
     fn root(&self) -> Node {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::boot::Geometry;
 use super::bytes::index;
-use super::cache::PageCache;
 use super::list::{self, Listed};
 use super::mft::Mft;
 use super::record::{Attribute, Body, Mapped, Record, Reference, kind, record_name};
 use super::stream;
+use crate::guestfs::pages::Pages;
 use crate::guestfs::{Device, FileData, GuestError, GuestResult, OpenOptions};
 
 /// The records of the files that NTFS keeps for itself.
@@ -56,7 +56,7 @@ impl Volume {
     /// # Errors
     /// Those of [`Mft::open`].
     pub(super) fn new(device: Device, geometry: Geometry, options: &OpenOptions) -> GuestResult<Self> {
-        let cached: Device = Arc::new(PageCache::new(Arc::clone(&device), options.cache_bytes));
+        let cached: Device = Arc::new(Pages::new(Arc::clone(&device), options.cache_bytes));
         let mft = Mft::open(Arc::clone(&cached), &geometry)?;
         Ok(Self { geometry, device, cached, mft })
     }

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use super::bytes::{index, u32_at, u64_at};
 use super::lzx;
 use super::reparse::WofAlgorithm;
-use super::units::UnitCache;
 use super::xpress;
+use crate::guestfs::recent::Recent;
 use crate::guestfs::{FileData, GuestError, GuestResult, Place, Run};
 use crate::io::ReadAt;
 
 /// Bytes of packed chunks that are read at once.
 const LARGEST_READ_BYTES: u64 = 1 << 20;
+
+/// Bytes of decoded chunks that are kept of a file.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// The name of the stream that holds the chunks.
 pub(super) fn stream_name() -> Vec<u16> {
@@ -29,7 +32,8 @@ pub(super) struct WofFile {
     chunks: Arc<dyn FileData>,
     algorithm: WofAlgorithm,
     size_bytes: u64,
-    decoded: UnitCache,
+    /// Units by the places where they begin, for readers that ask for less than a unit at a time.
+    decoded: Recent<u64, Vec<u8>>,
 }
 
 impl WofFile {
@@ -41,7 +45,7 @@ impl WofFile {
         algorithm: WofAlgorithm,
         size_bytes: u64,
     ) -> Self {
-        Self { object, table, chunks, algorithm, size_bytes, decoded: UnitCache::default() }
+        Self { object, table, chunks, algorithm, size_bytes, decoded: Recent::new(KEPT_BYTES, 1) }
     }
 
     fn chunk_bytes(&self) -> u64 {
@@ -112,7 +116,7 @@ impl WofFile {
         Ok(())
     }
 
-    fn unpack(&self, start: u64, packed: &[u8]) -> GuestResult<Arc<[u8]>> {
+    fn unpack(&self, start: u64, packed: &[u8]) -> GuestResult<Arc<Vec<u8>>> {
         if let Some(unit) = self.decoded.get(start) {
             return Ok(unit);
         }
@@ -126,8 +130,8 @@ impl WofFile {
         let unpacked = unpacked.filter(|unpacked| unpacked.len() == length);
         let unpacked =
             unpacked.ok_or_else(|| GuestError::damaged(&self.object, format!("its compressed chunk at byte {start} cannot be decoded")))?;
-        let unit: Arc<[u8]> = unpacked.into();
-        self.decoded.put(start, &unit);
+        let unit = Arc::new(unpacked);
+        self.decoded.put(start, Arc::clone(&unit), length);
         Ok(unit)
     }
 }

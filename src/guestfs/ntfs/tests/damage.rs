@@ -168,6 +168,45 @@ fn patch(bytes: &mut [u8], record: u64, kind: u8, change: &dyn Fn(&mut [u8])) {
 }
 
 #[test]
+fn names_to_which_the_tree_no_longer_leads_are_found_by_the_bitmap() {
+    let Some(image) = Image::make(16, 4096, 512) else { return };
+    let Some(mount) = image.mount("") else { return };
+    // Few and short names: the root of their tree stays in the first record.
+    fs::create_dir(mount.join("wide")).expect("a directory");
+    for number in 0..120 {
+        fs::write(mount.join(&format!("wide/n{number:03}")), "").expect("room");
+    }
+    drop(mount);
+    let sound = opened(&image.path());
+    let wide = node(sound.as_ref(), "wide");
+    let mut expected = names(sound.as_ref(), wide);
+    let mut bytes = image.bytes();
+    patch(&mut bytes, wide.0 & 0xFFFF_FFFF, 0x90, &|root| {
+        // The first entry of the root leads to a block: now to none.
+        let header = u16_at(root, 20) + 16;
+        let entry = header + u16_at(root, header);
+        assert_eq!(root[entry + 12] & 1, 1, "it has a block below it");
+        let child = entry + u16_at(root, entry + 8) - 8;
+        root[child..child + 8].copy_from_slice(&9999_u64.to_le_bytes());
+    });
+    let cut = Image::of(&bytes);
+    let fs = opened(&cut.path());
+    let mut found = Vec::new();
+    let result = fs.entries(wide, &mut |entry| {
+        found.push(String::from_utf8(entry.name).expect("UTF-8"));
+        std::ops::ControlFlow::Continue(())
+    });
+    let error = result.expect_err("the tree is cut").to_string();
+    assert!(error.contains("block 9999"), "{error}");
+    assert_ne!(found, expected, "in another order");
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    let first = expected.first().expect("names");
+    assert!(fs.lookup(wide, first.as_bytes()).expect("a name that is still in a block").is_some());
+}
+
+#[test]
 fn what_was_never_written_is_zeros_and_what_windows_encrypted_is_refused() {
     let Some(image) = Image::make(16, 4096, 512) else { return };
     let Some(mount) = image.mount("") else { return };

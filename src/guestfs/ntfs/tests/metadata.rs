@@ -244,3 +244,15 @@ fn wsl_says_owners_and_modes() {
     assert_eq!((attributes.uid, attributes.gid, attributes.mode), (1000, 100, 0o4751));
     assert_eq!(fs.attributes(Node(5)).expect("the root").mode, 0o755);
 }
+
+#[test]
+fn a_hibernated_windows_is_said() {
+    let Some(image) = Image::make(32, 4096, 512) else { return };
+    let noted = || opened(&image.path()).about().notes.iter().any(|note| note.contains("hibernated"));
+    for (mark, expected) in [(b"HIBR", true), (b"wake", false)] {
+        let Some(mount) = image.mount("") else { return };
+        fs::write(mount.join("Hiberfil.sys"), mark.repeat(2048)).expect("room");
+        drop(mount);
+        assert_eq!(noted(), expected);
+    }
+}
