@@ -182,7 +182,13 @@ impl Exfat {
         if record.kind() != FileKind::Directory {
             return Err(GuestError::WrongKind { object: object(node), expected: "directory" });
         }
-        self.chain(&record, record.size_bytes.min(MOST_DIRECTORY_BYTES))
+        let wanted = record.size_bytes.min(MOST_DIRECTORY_BYTES);
+        let mut chain = self.chain(&record, wanted)?;
+        if chain.length_bytes < wanted {
+            let ends = || format!("its chain ends after {} bytes, {wanted} were expected", chain.length_bytes);
+            chain.broken = Some(chain.broken.clone().unwrap_or_else(ends));
+        }
+        Ok(chain)
     }
 
     /// Calls `visit` with each file of a directory and the place of its set.
@@ -278,11 +284,16 @@ impl Exfat {
         (bitmap.len() >= count.div_ceil(8)).then(|| whole.saturating_add(u64::from(rest)))
     }
 
+    /// Bytes of all clusters.
+    fn capacity_bytes(&self) -> u64 {
+        u64::from(self.boot.clusters.count).saturating_mul(self.boot.clusters.cluster_bytes)
+    }
+
     fn describe(&self) -> About {
         let clusters = &self.boot.clusters;
         About {
             block_bytes: u32::try_from(clusters.cluster_bytes).unwrap_or(u32::MAX),
-            size_bytes: u64::from(clusters.count).saturating_mul(clusters.cluster_bytes),
+            size_bytes: self.capacity_bytes(),
             used_bytes: self.used_clusters().map(|used| used.saturating_mul(clusters.cluster_bytes)),
             notes: self.notes.clone(),
         }
@@ -364,6 +375,10 @@ impl FileSystem for Exfat {
         let record = self.record(node)?;
         if record.kind() != FileKind::Regular {
             return Err(wrong());
+        }
+        // Every byte of a file has its place, written or not: what does not fit is no size.
+        if record.size_bytes > self.capacity_bytes() {
+            return Err(GuestError::damaged(object(node), format!("{} bytes, more than the volume has", record.size_bytes)));
         }
         let valid = record.valid_bytes.min(record.size_bytes);
         let chain = self.chain(&record, valid)?;

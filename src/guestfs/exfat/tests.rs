@@ -253,6 +253,29 @@ fn clusters_without_a_chain_past_the_end_are_damage() {
 }
 
 #[test]
+fn a_size_that_does_not_fit_and_a_directory_cut_short_are_damage() {
+    let Some(mut bytes) = small() else { return };
+    with_set(&mut bytes, "number.bin", |set| set[32 + 24..32 + 32].copy_from_slice(&(1_u64 << 40).to_le_bytes()));
+    let (boot, _) = boot::read(memory(&bytes).as_ref()).expect("read").expect("known");
+    let mut first = 0;
+    with_set(&mut bytes, "Folder \u{e9}", |set| {
+        set[32 + 1] &= !2;
+        first = le32(set, 32 + 20) as usize;
+    });
+    let entry = boot.table[0] as usize + first * 4;
+    bytes[entry..entry + 4].copy_from_slice(&[0xff; 4]);
+    let fs = opened(memory(&bytes));
+    let Err(error) = fs.open(node(fs.as_ref(), &["number.bin"])) else { panic!("it opens") };
+    assert!(error.to_string().contains("more than the volume has"), "{error}");
+    let mut names = 0;
+    let error = fs.entries(node(fs.as_ref(), &["Folder \u{e9}"]), &mut |_| {
+        names += 1;
+        ControlFlow::Continue(())
+    });
+    assert!(error.expect_err("it is cut short").to_string().contains("its chain ends after 512 bytes") && names == 3, "{names}");
+}
+
+#[test]
 fn damaged_volumes_are_walked_to_the_end() {
     let Some(bytes) = small() else { return };
     let (boot, _) = boot::read(memory(&bytes).as_ref()).expect("read").expect("known");
