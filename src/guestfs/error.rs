@@ -60,6 +60,14 @@ impl GuestError {
         Self::Unsupported { feature: feature.into() }
     }
 
+    /// What a device said of a read at a place that `object` names: a place past its end is the object's damage, not the device's.
+    pub(super) fn of_read(error: io::Error, object: impl FnOnce() -> String) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::damaged(object(), "it lies past the end of the volume"),
+            _ => error.into(),
+        }
+    }
+
     /// A limit was passed.
     pub fn limit(object: impl Into<String>, limit: impl Into<String>) -> Self {
         Self::Limit { object: object.into(), limit: limit.into() }

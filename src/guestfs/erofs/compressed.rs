@@ -102,7 +102,8 @@ impl Compressed {
     fn fetch(&self, range: Option<(u64, u64)>, parts: Vec<Part<'_>>) -> GuestResult<()> {
         let Some((start, end)) = range else { return Ok(()) };
         let mut raw = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
-        self.image.device.read_at(start, &mut raw)?;
+        let named = || format!("the {} compressed bytes at byte {start}", end.saturating_sub(start));
+        self.image.device.read_at(start, &mut raw).map_err(|error| GuestError::of_read(error, named))?;
         for part in parts {
             let extent = self.extent(part.number)?;
             let from = usize::try_from(extent.at.saturating_sub(start)).unwrap_or(usize::MAX);

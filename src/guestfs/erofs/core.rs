@@ -19,6 +19,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    fn named(self) -> String {
+        format!("the {}metadata at byte {}", if self.metabox { "compressed " } else { "" }, self.at)
+    }
+
     /// The place so many bytes behind.
     pub(super) fn behind(self, bytes: u64) -> Self {
         Self { at: self.at.saturating_add(bytes), ..self }
@@ -108,8 +112,8 @@ impl Core {
     /// The device's; damage.
     pub(super) fn read(&self, place: Place, buffer: &mut [u8]) -> GuestResult<()> {
         match (&self.metabox, place.metabox) {
-            (_, false) => self.pages.read_at(place.at, buffer)?,
-            (Some(metabox), true) => metabox.read_at(place.at, buffer)?,
+            (_, false) => self.pages.read_at(place.at, buffer).map_err(|error| GuestError::of_read(error, || place.named()))?,
+            (Some(metabox), true) => metabox.read_at(place.at, buffer).map_err(|error| GuestError::of_read(error, || place.named()))?,
             (None, true) => {
                 return Err(GuestError::damaged("a reference to metadata", "it is to compressed metadata, of which there is none"));
             }
@@ -149,7 +153,7 @@ impl Core {
         let (tail_bytes, tail) = inline;
         let start = size.saturating_sub(tail_bytes);
         let mut extents = Vec::new();
-        if let Some(block) = inode.first_block(superblock.is_wide()).filter(|_| start > 0) {
+        if let Some(block) = inode.first_block().filter(|_| start > 0) {
             extents.push(FileExtent { start_bytes: 0, length_bytes: start, device_bytes: superblock.block_at(block) });
         }
         let object = format!("inode {}", inode.node.0);

@@ -170,7 +170,8 @@ impl<'a> Builder<'a> {
                 };
                 if let (true, Some(blocks), Some(extent)) = (big, blocks, self.extents.last_mut()) {
                     let bytes = u64::from(blocks).saturating_mul(block_bytes);
-                    if bytes == 0 || bytes > MOST_PACKED {
+                    // None are told of an extent that is a fragment.
+                    if bytes > MOST_PACKED {
                         return Err(self.inode.problem(format!("an extent of {blocks} compressed blocks")));
                     }
                     extent.packed_bytes = u32::try_from(bytes).unwrap_or(0);

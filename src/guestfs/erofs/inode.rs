@@ -43,8 +43,9 @@ pub(super) struct Inode {
     pub(super) modified: Timestamp,
     /// The number of a block, of a device, or of compressed blocks, or how chunks are described.
     pub(super) word: u32,
-    /// The upper 16 bits of a number of blocks.
+    /// The upper 16 bits of a number of blocks, and whether there are any.
     pub(super) high: u16,
+    wide: bool,
 }
 
 impl Inode {
@@ -100,6 +101,7 @@ impl Inode {
             modified: Timestamp::default(),
             word: le32(&bytes, 16),
             high: le16(&bytes, 6),
+            wide: core.image.superblock.is_wide(),
         };
         if long {
             inode.long(&bytes)
@@ -144,6 +146,7 @@ impl Inode {
         } else {
             self.links = u32::from(self.high);
             self.high = 0;
+            self.wide = false;
         }
     }
 
@@ -154,9 +157,9 @@ impl Inode {
     }
 
     /// The block in which the contents begin; `None`: all is a hole.
-    pub(super) fn first_block(&self, wide: bool) -> Option<u64> {
+    pub(super) fn first_block(&self) -> Option<u64> {
         let block = u64::from(self.word) | u64::from(self.high) << 32;
-        let nowhere = if wide { (1 << 48) - 1 } else { u64::from(u32::MAX) };
+        let nowhere = if self.wide { (1 << 48) - 1 } else { u64::from(u32::MAX) };
         (block & nowhere != nowhere).then_some(block)
     }
 }

@@ -55,10 +55,13 @@ pub(super) fn identify(device: &dyn ReadAt) -> GuestResult<Option<Identity>> {
 pub(super) fn open(devices: &[Device], options: &OpenOptions) -> GuestResult<Box<dyn FileSystem>> {
     let device = devices.first().ok_or_else(|| GuestError::unsupported("EROFS without a device"))?;
     let core = Core::open(device, options)?;
-    let prefixes = Prefixes::read(&core)?;
     let superblock = &core.image.superblock;
     let size_bytes = superblock.block_at(superblock.blocks);
     let mut notes = Vec::new();
+    let prefixes = Prefixes::read(&core).unwrap_or_else(|error| {
+        notes.push(format!("long names of extended attributes cannot be read: {error}"));
+        Prefixes::default()
+    });
     if size_bytes > device.size_bytes() {
         notes.push("the volume is shorter than its filesystem: what lies behind its end cannot be read".to_owned());
     }

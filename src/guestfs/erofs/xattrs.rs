@@ -11,6 +11,7 @@ const HEAD_BYTES: u64 = 12;
 const LONG: u8 = 0x80;
 
 /// Prefixes that the filesystem itself defines: the number of a common one, and what comes behind it.
+#[derive(Default)]
 pub(super) struct Prefixes(Vec<(u8, Vec<u8>)>);
 
 fn common(number: u8) -> Option<&'static [u8]> {
@@ -54,12 +55,14 @@ impl Prefixes {
     }
 
     /// A whole name; `None` for a namespace that no system shows.
-    fn name(&self, number: u8, rest: &[u8]) -> Option<Vec<u8>> {
+    fn name(&self, number: u8, rest: &[u8]) -> GuestResult<Option<Vec<u8>>> {
         if number & LONG == 0 {
-            return Some([common(number)?, rest].concat());
+            return Ok(common(number).map(|common| [common, rest].concat()));
         }
-        let (base, infix) = self.0.get(usize::from(number & !LONG))?;
-        Some([common(*base)?, infix, rest].concat())
+        let (base, infix) = self.0.get(usize::from(number & !LONG)).ok_or_else(|| {
+            GuestError::damaged(format!("prefix {} of extended attributes", number & !LONG), format!("there are {}", self.0.len()))
+        })?;
+        Ok(common(*base).map(|common| [common, infix, rest].concat()))
     }
 }
 
@@ -96,7 +99,7 @@ pub(super) fn list(core: &Core, prefixes: &Prefixes, inode: &Inode) -> GuestResu
     for index in 0..shared {
         let raw = read_shared(core, le32(&bytes, 12 + 4 * index))?;
         let found = attribute(&raw).ok_or_else(|| inode.problem("a shared extended attribute breaks off".to_owned()))?;
-        all.extend(prefixes.name(found.prefix, found.name).map(|name| (name, found.value.to_vec())));
+        all.extend(prefixes.name(found.prefix, found.name)?.map(|name| (name, found.value.to_vec())));
     }
     let mut rest = own;
     while rest.len() >= 4 {
@@ -105,7 +108,7 @@ pub(super) fn list(core: &Core, prefixes: &Prefixes, inode: &Inode) -> GuestResu
             break;
         }
         let found = attribute(rest).ok_or_else(|| inode.problem("an extended attribute breaks off".to_owned()))?;
-        all.extend(prefixes.name(found.prefix, found.name).map(|name| (name, found.value.to_vec())));
+        all.extend(prefixes.name(found.prefix, found.name)?.map(|name| (name, found.value.to_vec())));
         rest = rest.get(found.bytes..).unwrap_or_default();
     }
     Ok(all)

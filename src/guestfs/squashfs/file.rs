@@ -16,6 +16,8 @@ const STORED: u32 = 1 << 24;
 const MOST_BLOCKS: u64 = 1 << 24;
 /// The sum of the sizes is kept for each of so many blocks.
 const SUMMED: usize = 64;
+/// Sizes that are taken from the list at once.
+const SIZES_AT_ONCE: u64 = 2048;
 /// Compressed bytes that are read at once, at least one block.
 const READ_BYTES: u64 = 1 << 20;
 
@@ -71,8 +73,14 @@ impl SquashFile {
         }
         let (mut sizes, mut sums, mut sum) = (Vec::new(), Vec::new(), file.start);
         let mut cursor = core.metadata.cursor(file.sizes);
+        let mut piece = Vec::new();
         for number in 0..count {
-            let packed = Packed { at: sum, size: cursor.le32()? };
+            let within = usize::try_from(number % SIZES_AT_ONCE).unwrap_or(0);
+            if within == 0 {
+                let left = count.saturating_sub(number).min(SIZES_AT_ONCE);
+                piece = cursor.take_vec(usize::try_from(left).unwrap_or(0).saturating_mul(4))?;
+            }
+            let packed = Packed { at: sum, size: le32(&piece, within.saturating_mul(4)) };
             if packed.length() > core.superblock.block_bytes {
                 let problem = format!("block {number} has {} bytes, more than {block_bytes}", packed.length());
                 return Err(GuestError::damaged("a file of squashfs", problem));
@@ -141,7 +149,7 @@ impl SquashFile {
         let (Some((first, _)), Some((last, _))) = (parts.first(), parts.last()) else { return Ok(()) };
         let (start, end) = (first.at, last.at.saturating_add(u64::from(last.length())));
         let mut raw = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
-        self.core.device.read_at(start, &mut raw)?;
+        self.core.device.read_at(start, &mut raw).map_err(|error| GuestError::of_read(error, || first.named()))?;
         for (packed, part) in parts {
             let from = usize::try_from(packed.at.saturating_sub(start)).unwrap_or(usize::MAX);
             let input = raw.get(from..).and_then(|rest| rest.get(..packed.length() as usize)).unwrap_or_default();
@@ -174,8 +182,12 @@ impl SquashFile {
 }
 
 impl Packed {
+    fn named(self) -> String {
+        format!("the block of {} bytes at byte {}", self.length(), self.at)
+    }
+
     fn damaged(self, problem: String) -> GuestError {
-        GuestError::damaged(format!("the block of {} bytes at byte {}", self.length(), self.at), problem)
+        GuestError::damaged(self.named(), problem)
     }
 }
 
@@ -214,7 +226,7 @@ impl Core {
             return Ok(known);
         }
         let mut input = vec![0; packed.length() as usize];
-        self.device.read_at(packed.at, &mut input)?;
+        self.device.read_at(packed.at, &mut input).map_err(|error| GuestError::of_read(error, || packed.named()))?;
         if !packed.is_stored() {
             return self.unpack(packed, &input, self.superblock.block_bytes as usize);
         }

@@ -54,8 +54,12 @@ impl Metadata {
     /// Bytes of the volume as they are.
     pub(super) fn raw<const N: usize>(&self, at: u64) -> GuestResult<[u8; N]> {
         let mut bytes = [0; N];
-        self.pages.read(at, &mut bytes)?;
+        self.raw_into(at, &mut bytes)?;
         Ok(bytes)
+    }
+
+    fn raw_into(&self, at: u64, bytes: &mut [u8]) -> GuestResult<()> {
+        self.pages.read(at, bytes).map_err(|error| GuestError::of_read(error, || format!("the metadata at byte {at}")))
     }
 
     fn block(&self, at: u64) -> GuestResult<Arc<Block>> {
@@ -70,7 +74,7 @@ impl Metadata {
         }
         let start = at.saturating_add(2);
         let mut bytes = vec![0; length];
-        self.pages.read(start, &mut bytes)?;
+        self.raw_into(start, &mut bytes)?;
         if header & STORED == 0 {
             let mut output = vec![0; METADATA_BYTES];
             let written = self.compressor.decompress(&bytes, &mut output).map_err(damaged)?;

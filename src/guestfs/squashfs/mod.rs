@@ -69,7 +69,7 @@ pub(super) fn open(devices: &[Device], options: &OpenOptions) -> GuestResult<Box
     let core = Arc::new(Core {
         ids: Table { object: "owner", list: superblock.id_table, count: u32::from(superblock.id_count) },
         fragments: Table { object: "fragment", list: superblock.fragment_table, count: superblock.fragment_count },
-        xattrs: Xattrs::read(&metadata, superblock.xattr_table)?,
+        xattrs: Xattrs::new(superblock.xattr_table),
         blocks: Recent::new((2 * quarter).max(LEAST_BLOCKS.saturating_mul(block_bytes)), 1),
         device: Arc::clone(device),
         metadata,
