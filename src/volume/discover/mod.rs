@@ -67,6 +67,6 @@ pub struct Discovery {
 }
 
 /// Finds the volumes on a machine's disks. Nothing that is wrong with one keeps others from being found.
-pub fn discover(disks: Vec<Disk>, _secrets: &[Secret]) -> Discovery {
-    search::run(disks)
+pub fn discover(disks: Vec<Disk>, secrets: &[Secret]) -> Discovery {
+    search::run(disks, secrets)
 }

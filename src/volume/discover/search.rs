@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Closed, Discovery, Disk, Volume, names};
 use crate::units::Extent;
+use crate::volume::luks::{self, Secret};
 use crate::volume::table::{self, Partition, Table};
 use crate::volume::{AnyLayer, DiskLayer, Pieces, VolumeError, VolumeResult, lvm, md};
 
@@ -14,8 +15,9 @@ const MOST_DEPTH: usize = 12;
 const MOST_LAYERS: usize = 20_000;
 
 /// Finds everything.
-pub(super) fn run(disks: Vec<Disk>) -> Discovery {
+pub(super) fn run(disks: Vec<Disk>, secrets: &[Secret]) -> Discovery {
     let mut search = Search {
+        secrets,
         queue: VecDeque::new(),
         layers: 0,
         members: Vec::new(),
@@ -57,6 +59,7 @@ struct Node {
 
 /// What a layer is for what lies on it.
 enum Kind {
+    Container(luks::Header),
     Member(md::Member),
     Physical(lvm::PhysicalVolume),
     Parted(Table),
@@ -69,7 +72,8 @@ struct Part<T> {
     on: Node,
 }
 
-struct Search {
+struct Search<'a> {
+    secrets: &'a [Secret],
     /// Layers that have not been asked yet.
     queue: VecDeque<Node>,
     /// All that there ever were.
@@ -80,7 +84,7 @@ struct Search {
     discovery: Discovery,
 }
 
-impl Search {
+impl Search<'_> {
     fn push(&mut self, node: Node) {
         self.layers = self.layers.saturating_add(1);
         if self.layers > MOST_LAYERS || node.depth > MOST_DEPTH {
@@ -99,6 +103,7 @@ impl Search {
         loop {
             while let Some(node) = self.queue.pop_front() {
                 match kind(&node.volume.layer) {
+                    Ok(Kind::Container(header)) => self.container(node, &header),
                     Ok(Kind::Member(what)) => self.members.push(Part { what, on: node }),
                     Ok(Kind::Physical(mut what)) => match self.texts.share(&mut what) {
                         Ok(()) => self.physical.push(Part { what, on: node }),
@@ -123,6 +128,25 @@ impl Search {
             } else {
                 return;
             }
+        }
+    }
+
+    fn container(&mut self, on: Node, header: &luks::Header) {
+        let found = step(&on.volume.found, &format!("LUKS{}", header.version));
+        match luks::unlock(&on.volume.layer, header, self.secrets) {
+            Ok(layer) => {
+                // What the installers of Fedora and of Debian call it.
+                let device_names = vec![format!("/dev/mapper/luks-{}", header.uuid), format!("/dev/mapper/{}_crypt", on.volume.name)];
+                let name = format!("{}-luks", on.volume.name);
+                let volume = Volume {
+                    disk: on.volume.disk,
+                    device_names,
+                    notes: on.volume.notes.into_iter().chain(header.notes.iter().cloned()).collect(),
+                    ..bare(layer, name, found)
+                };
+                self.push(Node { volume, depth: on.depth.saturating_add(1) });
+            }
+            Err(error) => self.close(found, error),
         }
     }
 
@@ -273,6 +297,12 @@ fn kind(layer: &AnyLayer) -> VolumeResult<Kind> {
         && !parted.is_some_and(|table| is_of_partition(layer, table, &member))
     {
         return Ok(Kind::Member(member));
+    }
+    // What is left of a second header somewhere on a disk with partitions is nothing either.
+    if parted.is_none()
+        && let Some(header) = luks::identify(layer.as_ref())?
+    {
+        return Ok(Kind::Container(header));
     }
     // LVM itself does not take a disk with partitions, so a label on one is left over.
     if parted.is_none()

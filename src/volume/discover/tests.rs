@@ -1,6 +1,7 @@
 //! Tests of the search over disks that the tools made, one laid into the other.
 
 mod arrays;
+mod containers;
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ fn words(block: &mut [u8], fields: &[(usize, u32)]) {
 }
 
 /// Makes a mirror's member of a device, with metadata 1.0: the array begins where the device does.
-fn member_1_0(mut device: Vec<u8>, role: u8) -> Vec<u8> {
+pub(super) fn member_1_0(mut device: Vec<u8>, role: u8) -> Vec<u8> {
     let place = (device.len() / 512 - 16) & !7;
     let sectors = u32::try_from(place).expect("small");
     let block = &mut device[place * 512..place * 512 + 512];
