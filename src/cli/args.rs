@@ -120,6 +120,8 @@ pub(crate) enum Command {
     Find(commands::find::FindArgs),
     /// Copy files and directories out of a recovery point
     Cp(commands::cp::CpArgs),
+    /// Pack files and directories of a recovery point into an archive
+    Tar(commands::tar::TarArgs),
     /// Show the partitions, volumes and filesystems of a recovery point
     Volumes(commands::volumes::VolumesArgs),
     /// List the points in which a path exists, and where it changed

@@ -61,6 +61,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Cat(args) => commands::cat::run(context, &args),
         Command::Find(args) => commands::find::run(context, &args),
         Command::Cp(args) => commands::cp::run(context, &args),
+        Command::Tar(args) => commands::tar::run(context, &args),
         Command::Volumes(args) => commands::volumes::run(context, &args),
         Command::Versions(args) => commands::versions::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),

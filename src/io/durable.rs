@@ -73,7 +73,10 @@ impl DurableFile {
     }
 
     /// Makes the file durable and visible under its final name, in place of what has that name.
-    fn replace(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the system says. After an error the old file or the new one is there, whole.
+    pub fn replace(self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.target)?;
         if let Some(directory) = self.target.parent() {

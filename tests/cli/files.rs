@@ -52,6 +52,26 @@ fn what_is_there_stays_without_overwrite() {
 }
 
 #[test]
+fn archives_go_to_files_and_pipes() {
+    let (place, disk) = with_point();
+    let archive = place.text_path("disks.tar");
+    let packed = place.json(&["tar", "web01@latest:disks", "-o", &archive]);
+    assert_eq!((packed["files"].as_u64(), packed["directories"].as_u64()), (Some(2), Some(1)), "{packed}");
+    assert!(fs::metadata(&archive).unwrap().len() < disk.len() as u64, "the hole is left out");
+    let out = place.path("out");
+    fs::create_dir(&out).unwrap();
+    let unpacked = std::process::Command::new("tar").args(["-xf", &archive, "-C"]).arg(&out).status().unwrap();
+    assert!(unpacked.success() && fs::read(out.join("disks/vda.raw")).unwrap() == disk);
+    place.in_vault("", &["tar", "web01@latest:disks", "-o", &archive]).failed(1, "--overwrite replaces it");
+    place.ok(&["tar", "web01@latest:disks", "-o", &archive, "--overwrite", "--zstd"]);
+    assert!(fs::read(&archive).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+    let piped = place.command(&[("CAIRN_VAULT", &place.vault())], &["tar", "web01@latest:disks/vda.raw", "--gzip"]).output().unwrap();
+    assert!(piped.status.success() && piped.stdout.starts_with(&[0x1f, 0x8b]));
+    place.in_vault("", &["tar", "web01@latest:disks", "--json"]).failed(2, "give -o FILE");
+    place.in_vault("", &["tar", "web01@latest:disks", "-o", &archive, "--format", "zip", "--zstd"]).failed(2, "leave out --zstd");
+}
+
+#[test]
 fn bad_input_is_refused_before_anything_is_written() {
     let (place, _) = with_point();
     let target = place.text_path("out");

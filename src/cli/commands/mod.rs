@@ -18,6 +18,7 @@ pub(crate) mod restore;
 pub(crate) mod show;
 pub(crate) mod stat;
 pub(crate) mod stats;
+pub(crate) mod tar;
 pub(crate) mod verify;
 pub(crate) mod versions;
 pub(crate) mod volumes;

@@ -3,6 +3,7 @@
 mod extract;
 mod find;
 mod glob;
+mod pack;
 mod pieces;
 mod points;
 mod versions;
@@ -10,6 +11,7 @@ mod versions;
 pub use extract::{Existing, ExtractOptions, Extracted, Source, extract};
 pub use find::{FindEvent, SizeTest, Wanted, find};
 pub use glob::Glob;
+pub use pack::{ArchiveFile, ArchiveFormat, Compression, Packed, pack};
 pub use points::{Scope, VaultPoints};
 pub use versions::{Version, VersionState, versions};
 
