@@ -129,7 +129,7 @@ pub fn pack<T: Tree, W: Write>(
         packer.take(source).map_err(|failure| match failure {
             Failure::Output(source) => written(source),
             Failure::Cancelled => JobError::Cancelled,
-            Failure::Source(_) => JobError::Cancelled,
+            Failure::Source(message) => written(io::Error::other(message)),
         })?;
     }
     packer.archive.finish().map_err(written)?;
