@@ -103,6 +103,7 @@ impl FileData for MappedFile {
     fn run_at(&self, offset_bytes: u64) -> io::Result<Run> {
         let left = self.size_bytes.saturating_sub(offset_bytes);
         Ok(match self.extent_at(offset_bytes) {
+            _ if left == 0 => Run { length_bytes: 0, place: Place::Hole },
             Ok(extent) => {
                 let within = offset_bytes - extent.start_bytes;
                 let place = Place::Device { device: 0, offset_bytes: extent.device_bytes + within };

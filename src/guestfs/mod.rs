@@ -12,6 +12,7 @@ mod codec;
 mod erofs;
 mod error;
 mod exfat;
+mod ext;
 mod fat;
 mod fields;
 mod guard;
@@ -215,6 +216,7 @@ const READERS: &[Reader] = &[
     Reader { identify: erofs::identify, open: erofs::open },
     Reader { identify: ntfs::identify, open: ntfs::open },
     Reader { identify: btrfs::identify, open: btrfs::open },
+    Reader { identify: ext::identify, open: ext::open },
     Reader { identify: swap::identify, open: swap::open },
     Reader { identify: iso::identify, open: iso::open },
     Reader { identify: exfat::identify, open: exfat::open },

@@ -14,6 +14,7 @@ mod noise;
 mod populate;
 mod tests;
 mod tree;
+mod writer;
 
 pub(in crate::guestfs) use damage::{Survival, survive_damage};
 pub(in crate::guestfs) use guest::{Limits, Walked, guest_tree, walk};
@@ -22,6 +23,7 @@ pub(in crate::guestfs) use mount::{Mounted, device, run, sparse_file, text};
 pub(in crate::guestfs) use noise::Noise;
 pub(in crate::guestfs) use populate::{Population, populate};
 pub(in crate::guestfs) use tree::{Field, Item, Tree, assert_same, differences};
+pub(in crate::guestfs) use writer::{Cloner, Writer};
 
 /// Whether the long form of tests was asked for.
 pub(in crate::guestfs) fn long_tests() -> bool {

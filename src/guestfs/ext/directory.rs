@@ -1,0 +1,264 @@
+//! Directories of ext2, ext3 and ext4, read from end to end: the blocks of their index look like empty ones.
+//!
+//! Layout: `Documentation/filesystems/ext4/directory.rst` of Linux. For looking up names, those of directories that were listed before
+//! are kept by a keyed hash, as many as fit.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::crc32c::crc32c;
+use super::fields::Fields;
+use super::inode::{BLOCK_BYTES, Inode, ROOT};
+use super::superblock::INCOMPAT_FILETYPE;
+use super::volume::Volume;
+use super::{encrypted, xattr};
+use crate::guestfs::{Entry, FileKind, GuestError, GuestResult, Node};
+use crate::io::ReadAt;
+
+/// The longest directory that is read: 100 million names of the usual length.
+const MOST_BYTES: u64 = 4 << 30;
+/// Bytes that are read at once.
+const STEP_BYTES: u64 = 256 << 10;
+/// The file type of the entry that holds a block's checksum.
+const TAIL_KIND: u8 = 0xde;
+const TAIL_BYTES: usize = 12;
+
+type Visit<'visit> = dyn FnMut(Entry) -> ControlFlow<()> + 'visit;
+
+/// Visits all entries.
+pub(super) fn entries(volume: &Volume, inode: &Inode, visit: &mut Visit<'_>) -> GuestResult<()> {
+    if inode.kind != FileKind::Directory {
+        return Err(GuestError::WrongKind { object: format!("inode {}", inode.number), expected: "directory" });
+    }
+    let Some(change) = volume.changes().directory(inode.number) else { return on_disk(volume, inode, visit) };
+    let mut stopped = false;
+    if !change.is_new {
+        on_disk(volume, inode, &mut |entry| {
+            if change.removed.contains(&entry.name) || change.added.contains_key(&entry.name) {
+                return ControlFlow::Continue(());
+            }
+            let flow = visit(entry);
+            stopped = flow.is_break();
+            flow
+        })?;
+    }
+    for (name, &number) in &change.added {
+        if stopped {
+            break;
+        }
+        stopped = visit(Entry { name: name.clone(), node: Node(u64::from(number)), kind: None }).is_break();
+    }
+    Ok(())
+}
+
+fn on_disk(volume: &Volume, inode: &Inode, visit: &mut Visit<'_>) -> GuestResult<()> {
+    let mut list = List { volume, inode, visit, damage: None };
+    if inode.has_inline_data() {
+        list.inline()?;
+    } else {
+        list.blocks()?;
+    }
+    list.damage.map_or(Ok(()), Err)
+}
+
+struct List<'list, 'visit> {
+    volume: &'list Volume,
+    inode: &'list Inode,
+    visit: &'list mut Visit<'visit>,
+    /// The first damage; what comes after it is listed all the same.
+    damage: Option<GuestError>,
+}
+
+impl List<'_, '_> {
+    /// Entries after 4 bytes with the number of the directory above, and more of them in an attribute.
+    fn inline(&mut self) -> GuestResult<()> {
+        let head = self.inode.block().get(4..BLOCK_BYTES).unwrap_or_default().to_vec();
+        if self.block(&head, "inside the inode").is_break() {
+            return Ok(());
+        }
+        let rest = xattr::inline_rest(self.volume, self.inode)?;
+        let _ = self.block(&rest, "in its attribute");
+        Ok(())
+    }
+
+    fn blocks(&mut self) -> GuestResult<()> {
+        let size = self.inode.size_bytes;
+        if size > MOST_BYTES {
+            return Err(GuestError::limit(format!("directory {}", self.inode.number), format!("it has {size} bytes")));
+        }
+        let block_bytes = self.volume.superblock.block_bytes as usize;
+        let contents = self.volume.contents(self.inode, true)?;
+        let mut at = 0;
+        while at < size {
+            let length = STEP_BYTES.min(size - at);
+            let mut bytes = vec![0; length as usize];
+            match contents.read_at(at, &mut bytes) {
+                Ok(()) => {
+                    for (nth, block) in bytes.chunks(block_bytes).enumerate() {
+                        let place = format!("{}", at / block_bytes as u64 + nth as u64);
+                        self.check_tail(block, &place);
+                        if self.block(block, &place).is_break() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Err(error) => self.damaged(format!("at byte {at}: {error}")),
+            }
+            at += length;
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, problem: String) {
+        self.damage.get_or_insert_with(|| GuestError::damaged(format!("directory {}", self.inode.number), problem));
+    }
+
+    /// The checksum in the last 12 bytes of a block of entries. (Blocks of the index have theirs elsewhere, and no names.)
+    fn check_tail(&mut self, block: &[u8], place: &str) {
+        let Some(seed) = self.inode.checksum_seed(&self.volume.superblock) else { return };
+        // A block of the index has no names but those of the directory itself and of the one above, and perhaps an old checksum.
+        let first = Fields(block);
+        let is_index = first.le32(0) == 0 && record_bytes(first.le16(4), block.len()) == block.len();
+        if self.inode.is_indexed() && (is_index || place == "0") {
+            return;
+        }
+        let Some((body, tail)) = block.split_at_checked(block.len().saturating_sub(TAIL_BYTES)) else { return };
+        let fields = Fields(tail);
+        if fields.le32(0) != 0 || fields.le16(4) != TAIL_BYTES as u16 || fields.byte(7) != TAIL_KIND {
+            return;
+        }
+        let (expected, found) = (crc32c(seed, body), fields.le32(8));
+        if expected != found {
+            self.damaged(format!("the checksum of block {place} is {found:08x}, not {expected:08x}"));
+        }
+    }
+
+    /// The entries of one block.
+    fn block(&mut self, bytes: &[u8], place: &str) -> ControlFlow<()> {
+        let mut rest = bytes;
+        while rest.len() >= 8 {
+            let fields = Fields(rest);
+            let length = record_bytes(fields.le16(4), self.volume.superblock.block_bytes as usize);
+            let (record, after) = match rest.split_at_checked(length) {
+                Some(parts) if length >= 8 && length.is_multiple_of(4) => parts,
+                _ => {
+                    self.damaged(format!("an entry of block {place} has {length} bytes where {} are left", rest.len()));
+                    return ControlFlow::Continue(());
+                }
+            };
+            rest = after;
+            if let Some(entry) = self.entry(record, place)
+                && (self.visit)(entry).is_break()
+            {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn entry(&mut self, record: &[u8], place: &str) -> Option<Entry> {
+        let fields = Fields(record);
+        let number = fields.le32(0);
+        let has_kind = self.volume.superblock.has(INCOMPAT_FILETYPE);
+        let name_bytes = if has_kind { usize::from(fields.byte(6)) } else { usize::from(fields.le16(6)) };
+        if number == 0 || name_bytes == 0 {
+            return None;
+        }
+        let Some(name) = record.get(8..8_usize.saturating_add(name_bytes)) else {
+            self.damaged(format!("a name of {name_bytes} bytes in block {place} leaves its entry"));
+            return None;
+        };
+        if name == b"." || name == b".." {
+            return None;
+        }
+        if number > self.volume.superblock.inodes || (number < 11 && number != ROOT) {
+            self.damaged(format!("'{}' leads to inode {number}, which no name may", name.escape_ascii()));
+            return None;
+        }
+        let name = if self.inode.is_encrypted() { encrypted::shown_name(name) } else { name.to_vec() };
+        Some(Entry { name, node: Node(u64::from(number)), kind: kind(if has_kind { fields.byte(7) } else { 0 }) })
+    }
+}
+
+/// Lengths of 64 KiB do not fit 16 bits.
+fn record_bytes(stored: u16, block_bytes: usize) -> usize {
+    match stored {
+        0 | 0xffff if block_bytes >= 1 << 16 => block_bytes,
+        _ if block_bytes >= 1 << 16 => usize::from(stored & 0xfffc) | usize::from(stored & 3) << 16,
+        _ => usize::from(stored),
+    }
+}
+
+fn kind(stored: u8) -> Option<FileKind> {
+    match stored & 7 {
+        1 => Some(FileKind::Regular),
+        2 => Some(FileKind::Directory),
+        3 => Some(FileKind::CharacterDevice),
+        4 => Some(FileKind::BlockDevice),
+        5 => Some(FileKind::Pipe),
+        6 => Some(FileKind::Socket),
+        7 => Some(FileKind::Link),
+        _ => None,
+    }
+}
+
+/// Names of all directories that are kept, at 16 bytes each.
+const MOST_KEPT_NAMES: usize = 1 << 20;
+
+type Names = Arc<HashMap<u64, u32>>;
+
+/// The names of directories that were looked into lately, as hashes that nobody outside can foresee.
+#[derive(Default)]
+pub(super) struct Lookups {
+    hasher: RandomState,
+    kept: Mutex<Vec<(u32, Names)>>,
+}
+
+impl Lookups {
+    /// The number that a name leads to.
+    pub(super) fn find(&self, volume: &Volume, inode: &Inode, name: &[u8]) -> GuestResult<Option<u32>> {
+        if let Some(names) = self.known(inode.number) {
+            return Ok(names.get(&self.hasher.hash_one(name)).copied());
+        }
+        let mut names = HashMap::new();
+        let mut found = None;
+        let listed = entries(volume, inode, &mut |entry| {
+            if let Ok(number) = u32::try_from(entry.node.0) {
+                if entry.name == name {
+                    found.get_or_insert(number);
+                }
+                names.entry(self.hasher.hash_one(entry.name.as_slice())).or_insert(number);
+            }
+            if names.len() > MOST_KEPT_NAMES && found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if listed.is_ok() && names.len() <= MOST_KEPT_NAMES {
+            self.keep(inode.number, Arc::new(names));
+        }
+        if found.is_some() { Ok(found) } else { listed.map(|()| None) }
+    }
+
+    fn known(&self, number: u32) -> Option<Names> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|(known, _)| *known == number)?;
+        let found = kept.remove(at);
+        let names = Arc::clone(&found.1);
+        kept.push(found);
+        Some(names)
+    }
+
+    /// Keeps the names of one directory more, and those used longest ago no longer.
+    fn keep(&self, number: u32, names: Names) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(known, _)| *known != number);
+        kept.push((number, names));
+        let mut total = 0;
+        let fitting = kept.iter().rev().take_while(|(_, names)| {
+            total += names.len();
+            total <= MOST_KEPT_NAMES
+        });
+        let surplus = kept.len() - fitting.count().clamp(1, 64);
+        kept.drain(..surplus);
+    }
+}
