@@ -90,3 +90,23 @@ pub struct Attributes {
     /// Made, where the format has it.
     pub created: Option<Timestamp>,
 }
+
+impl Attributes {
+    /// What is known of a topmost directory that has no entry of its own.
+    pub(super) fn of_root(size_bytes: u64) -> Self {
+        Self {
+            kind: FileKind::Directory,
+            size_bytes,
+            allocated_bytes: size_bytes,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            links: 1,
+            device: None,
+            modified: Timestamp::default(),
+            changed: None,
+            accessed: None,
+            created: None,
+        }
+    }
+}

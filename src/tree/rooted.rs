@@ -32,7 +32,8 @@ impl Rooted {
         for (number, volume) in (0_u32..).zip(&volumes.found).filter(|(_, volume)| volume.has_files()) {
             // A volume that cannot be opened says so where it is entered.
             let Ok(filesystem) = volume.filesystem() else { continue };
-            for top in candidates(filesystem.as_ref()) {
+            let has_subvolumes = volume.identity.as_ref().is_some_and(|identity| identity.kind == "btrfs");
+            for top in candidates(filesystem.as_ref(), has_subvolumes) {
                 let Some(table) = table(filesystem.as_ref(), top) else { continue };
                 let is_root = table.iter().any(|line| line.path == "/" && find_source(volumes, disks, &line.source) == Some(number));
                 let found = ((number, top), table);
@@ -88,10 +89,13 @@ fn volume(volumes: &Volumes, number: u32) -> Option<&FoundVolume> {
     volumes.found.get(usize::try_from(number).ok()?)
 }
 
-/// Directories that may be the root of a system: the filesystem's own, those at its top, and the first snapshot of a system that keeps
-/// its root in one.
-fn candidates(filesystem: &dyn FileSystem) -> Vec<Node> {
+/// Directories that may be the root of a system: the filesystem's own and, where it has subvolumes, those at its top and the first
+/// snapshot of a system that keeps its root in one. Elsewhere nothing more is looked at: it would cost a frame for each directory.
+fn candidates(filesystem: &dyn FileSystem, has_subvolumes: bool) -> Vec<Node> {
     let mut candidates = vec![filesystem.root()];
+    if !has_subvolumes {
+        return candidates;
+    }
     let _ = filesystem.entries(filesystem.root(), &mut |entry| {
         if entry.kind.is_none_or(|kind| kind == FileKind::Directory) {
             candidates.push(entry.node);

@@ -16,9 +16,7 @@ use super::chain::{Chain, ChainFile, Link, Table};
 use super::fields::{byte, le16, le32, le64};
 use super::pages::Pages;
 use super::utf16::utf16_name;
-use super::{
-    About, Attributes, Device, Entry, FileData, FileKind, FileSystem, GuestError, GuestResult, Identity, Node, OpenOptions, Timestamp,
-};
+use super::{About, Attributes, Device, Entry, FileData, FileKind, FileSystem, GuestError, GuestResult, Identity, Node, OpenOptions};
 use crate::io::ReadAt;
 use boot::Boot;
 use entry_set::{Record, SLOT_BYTES};
@@ -323,7 +321,7 @@ impl FileSystem for Exfat {
     fn attributes(&self, node: Node) -> GuestResult<Attributes> {
         if node == ROOT {
             let length = self.directory(node)?.length_bytes;
-            return Ok(root_attributes(length));
+            return Ok(Attributes::of_root(length));
         }
         let record = self.record(node)?;
         Ok(record.attributes(if record.first == 0 { 0 } else { self.boot.clusters.rounded(record.size_bytes) }))
@@ -383,23 +381,5 @@ impl FileSystem for Exfat {
         let valid = record.valid_bytes.min(record.size_bytes);
         let chain = self.chain(&record, valid)?;
         Ok(Arc::new(ChainFile::new(object(node), Arc::clone(self.pages.device()), chain, record.size_bytes, valid)?))
-    }
-}
-
-/// What is known of the topmost directory, which has no entry.
-fn root_attributes(size_bytes: u64) -> Attributes {
-    Attributes {
-        kind: FileKind::Directory,
-        size_bytes,
-        allocated_bytes: size_bytes,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        links: 1,
-        device: None,
-        modified: Timestamp::default(),
-        changed: None,
-        accessed: None,
-        created: None,
     }
 }

@@ -8,7 +8,7 @@ use super::super::fields::{byte, le16, le32};
 use super::super::pages::Pages;
 use super::names::{self, LongName, SLOT_BYTES};
 use super::table::Width;
-use crate::guestfs::{Attributes, FileKind, GuestError, GuestResult, Timestamp};
+use crate::guestfs::{FileKind, GuestError, GuestResult};
 
 pub(super) const READ_ONLY: u8 = 0x01;
 const LABEL: u8 = 0x08;
@@ -85,24 +85,6 @@ impl Record {
             accessed: time(le16(&self.slot, 18), 0, 0),
             created: time(le16(&self.slot, 16), le16(&self.slot, 14), byte(&self.slot, 13)),
         }
-    }
-}
-
-/// What is known of the topmost directory, which has no entry.
-pub(super) fn root_attributes(size_bytes: u64) -> Attributes {
-    Attributes {
-        kind: FileKind::Directory,
-        size_bytes,
-        allocated_bytes: size_bytes,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        links: 1,
-        device: None,
-        modified: Timestamp::default(),
-        changed: None,
-        accessed: None,
-        created: None,
     }
 }
 

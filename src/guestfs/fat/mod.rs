@@ -175,7 +175,7 @@ impl FileSystem for Fat {
 
     fn attributes(&self, node: Node) -> GuestResult<Attributes> {
         if node == ROOT {
-            return Ok(directory::root_attributes(self.directory(node)?.length_bytes));
+            return Ok(Attributes::of_root(self.directory(node)?.length_bytes));
         }
         let record = self.record(node)?;
         if record.kind() == FileKind::Directory {

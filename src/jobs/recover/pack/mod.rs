@@ -27,7 +27,7 @@ use output::Compressed;
 /// Files of several names that are remembered until the last one was met.
 const MOST_LINKED: usize = 1 << 20;
 /// Bytes of zeros that are written at once.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
