@@ -8,7 +8,7 @@ use super::super::fields::{byte, le16, le32};
 use super::super::pages::Pages;
 use super::names::{self, LongName, SLOT_BYTES};
 use super::table::Width;
-use crate::guestfs::{FileKind, GuestError, GuestResult};
+use crate::guestfs::{Attributes, FileKind, GuestError, GuestResult};
 
 pub(super) const READ_ONLY: u8 = 0x01;
 const LABEL: u8 = 0x08;
