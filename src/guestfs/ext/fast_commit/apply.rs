@@ -27,7 +27,7 @@ pub(in crate::guestfs::ext) fn apply(volume: &Volume, tags: Vec<Tag>) -> GuestRe
                 state.range(inode, gone, false)?;
             }
             Tag::Create { parent, inode, name } => state.create(parent, inode, name)?,
-            Tag::Link { parent, inode, name } => state.link(parent, inode, name)?,
+            Tag::Link { parent, inode, name } => state.link(parent, inode, name, |links| links.saturating_add(1))?,
             Tag::Unlink { parent, inode, name } => state.unlink(parent, inode, name)?,
         }
     }
@@ -130,7 +130,7 @@ impl State<'_> {
             }
             self.changes.directories.insert(number, DirectoryChange { is_new: true, ..DirectoryChange::default() });
         }
-        self.link(parent, number, name)
+        self.link(parent, number, name, |_| 1)
     }
 
     fn set_links(&mut self, number: u32, links: impl Fn(u16) -> u16) -> GuestResult<()> {
@@ -143,12 +143,12 @@ impl State<'_> {
         Ok(())
     }
 
-    fn link(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<()> {
+    fn link(&mut self, parent: u32, number: u32, name: Vec<u8>, links: impl Fn(u16) -> u16) -> GuestResult<()> {
         if self.current(number)?.is_none() {
             return Ok(());
         }
         self.changes.directories.entry(parent).or_default().added.insert(name, number);
-        self.set_links(number, |_| 1)
+        self.set_links(number, links)
     }
 
     fn unlink(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<()> {
