@@ -9,6 +9,7 @@ mod btrfs;
 mod chain;
 mod civil;
 mod codec;
+mod crc32c;
 mod erofs;
 mod error;
 mod exfat;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::fault::usage;
-use super::super::look::{Location, LocationParser, Look, LookArgs};
+use super::super::look::{Location, LocationParser, Look, LookArgs, LossDocument};
 use super::super::output::to_stderr;
 use super::super::progress::{Ended, Warning};
 use super::super::render::{duration, rate, safe, size};
@@ -65,13 +65,6 @@ struct CpDocument {
     elapsed_seconds: f64,
     warnings: Vec<Warning>,
     warning_count: u64,
-}
-
-/// Something that could not be kept.
-#[derive(Debug, Serialize)]
-struct LossDocument {
-    what: String,
-    files: u64,
 }
 
 /// Copies.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::fault::usage;
-use super::super::look::{Location, LocationParser, Look, LookArgs};
+use super::super::look::{Location, LocationParser, Look, LookArgs, LossDocument};
 use super::super::progress::{Ended, Warning};
 use super::super::render::{duration, safe, size};
 
@@ -82,13 +82,6 @@ struct TarDocument {
     elapsed_seconds: f64,
     warnings: Vec<Warning>,
     warning_count: u64,
-}
-
-/// Something that the archive cannot hold.
-#[derive(Debug, Serialize)]
-struct LossDocument {
-    what: String,
-    files: u64,
 }
 
 /// Packs.

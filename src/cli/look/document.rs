@@ -80,3 +80,10 @@ pub(crate) fn long_line(path: &[u8], known: &Attributes, target: Option<&[u8]>, 
 pub(crate) fn moment(time: Timestamp) -> Option<Moment> {
     Moment::new(time.seconds, i32::try_from(time.nanoseconds).ok()?).ok()
 }
+
+/// Something of files that a copy or an archive could not keep.
+#[derive(Debug, Serialize)]
+pub(crate) struct LossDocument {
+    pub(crate) what: String,
+    pub(crate) files: u64,
+}

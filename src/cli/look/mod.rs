@@ -4,7 +4,7 @@ mod document;
 mod location;
 mod names;
 
-pub(crate) use document::{FileDocument, kind, long_line, moment};
+pub(crate) use document::{FileDocument, LossDocument, kind, long_line, moment};
 pub(crate) use location::{Location, LocationParser};
 pub(crate) use names::{mode_letters, shown};
 

@@ -1,6 +1,7 @@
 //! Numbers, keys and codes of btrfs on disk (kernel: `include/uapi/linux/btrfs_tree.h`). All numbers are little-endian.
 
 use super::super::fields::{byte, le64};
+use crate::guestfs::crc32c::crc32c;
 
 /// Where an item stands in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,16 +92,12 @@ pub(super) mod object {
 
 /// The number under which a name is found in a directory: CRC-32C begun with all bits but the lowest, not inverted at the end.
 pub(super) fn name_hash(name: &[u8]) -> u64 {
-    u64::from(raw_crc(!1, name))
+    u64::from(crc32c(!1, name))
 }
 
 /// The number under which an extended reference to an inode is found.
 pub(super) fn extref_hash(parent: u64, name: &[u8]) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "the kernel begins with the lower 32 bits")]
     let start = parent as u32;
-    u64::from(raw_crc(start, name))
-}
-
-fn raw_crc(start: u32, bytes: &[u8]) -> u32 {
-    !crc32c::crc32c_append(!start, bytes)
+    u64::from(crc32c(start, name))
 }

@@ -1,5 +1,6 @@
 //! The superblock: sizes, where metadata is, and which features must be understood.
 
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::fields::{array, byte, le16, le32, le64};
 use crate::guestfs::{GuestError, GuestResult};
 use crate::io::ReadAt;
@@ -71,12 +72,6 @@ fn damaged(problem: String) -> GuestError {
     GuestError::damaged("the superblock of EROFS", problem)
 }
 
-/// CRC-32C as the kernel reckons it: without the inversion at the end.
-pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x82f6_3b78 };
-    bytes.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
-}
-
 impl Superblock {
     /// What the bytes say, without judging it: for naming a volume.
     pub(super) fn parse(bytes: &[u8; SUPERBLOCK_BYTES]) -> Self {
@@ -139,7 +134,7 @@ impl Superblock {
         if let Some(place) = bytes.get_mut(4..8) {
             place.fill(0);
         }
-        let found = crc32c(&bytes);
+        let found = crc32c(!0, &bytes);
         if found == expected { Ok(()) } else { Err(damaged(format!("checksum {found:08x}, expected {expected:08x}"))) }
     }
 
@@ -167,15 +162,5 @@ impl Superblock {
 
     pub(super) fn plain_prefixes(&self) -> bool {
         self.compatible & COMPAT_PLAIN_PREFIXES != 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_the_kernels() {
-        assert_eq!(!crc32c(b"123456789"), 0xe306_9283);
     }
 }

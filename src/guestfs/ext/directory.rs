@@ -8,12 +8,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::crc32c::crc32c;
 use super::fields::Fields;
 use super::inode::{BLOCK_BYTES, Inode, ROOT};
 use super::superblock::INCOMPAT_FILETYPE;
 use super::volume::Volume;
 use super::{encrypted, xattr};
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::{Entry, FileKind, GuestError, GuestResult, Node};
 use crate::io::ReadAt;
 

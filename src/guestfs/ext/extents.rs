@@ -5,10 +5,10 @@
 
 use std::collections::HashSet;
 
-use super::crc32c::crc32c;
 use super::fields::Fields;
 use super::inode::Inode;
 use super::volume::Volume;
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::mapped::{FileExtent, MOST_EXTENTS};
 use crate::guestfs::{GuestError, GuestResult};
 

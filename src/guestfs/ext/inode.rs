@@ -1,8 +1,8 @@
 //! Inodes of ext2, ext3 and ext4. Layout: `Documentation/filesystems/ext4/inodes.rst` of Linux.
 
-use super::crc32c::crc32c;
 use super::fields::Fields;
 use super::superblock::{INCOMPAT_LARGEDIR, RO_COMPAT_HUGE_FILE, Superblock};
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::{Attributes, DeviceNumber, FileKind, GuestError, GuestResult, Timestamp};
 
 /// The number of the topmost directory's inode.

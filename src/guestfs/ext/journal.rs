@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use super::crc32c::crc32c;
 use super::extents::extents_of;
 use super::fields::Fields;
 use super::superblock::Superblock;
 use super::volume::Volume;
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::mapped::FileExtent;
 use crate::guestfs::{Device, FileKind, GuestError, GuestResult};
 use crate::io::ReadAt;

@@ -5,7 +5,6 @@
 //! journal holds is laid over the device (`journal`); what its fast commits hold, over inodes and directories (`fast_commit`).
 
 mod contents;
-pub(super) mod crc32c;
 mod directory;
 mod encrypted;
 mod extents;

@@ -1,7 +1,7 @@
 //! The superblock of ext2, ext3 and ext4: geometry, features, checksums. Layout: `Documentation/filesystems/ext4/super.rst` of Linux.
 
-use super::crc32c::crc32c;
 use super::fields::Fields;
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::{GuestError, GuestResult, Identity};
 use crate::io::ReadAt;
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::crc32c::crc32c;
 use super::extents::{Blocks, extents_of};
 use super::fast_commit::Changes;
 use super::fields::Fields;
 use super::inode::Inode;
 use super::superblock::Superblock;
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::mapped::MappedFile;
 use crate::guestfs::pages::Pages;
 use crate::guestfs::{Device, GuestError, GuestResult};

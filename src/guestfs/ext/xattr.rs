@@ -2,10 +2,10 @@
 //!
 //! Layout: `Documentation/filesystems/ext4/attributes.rst` of Linux.
 
-use super::crc32c::crc32c;
 use super::fields::Fields;
 use super::inode::Inode;
 use super::volume::Volume;
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::{GuestError, GuestResult};
 
 const MAGIC: u32 = 0xea02_0000;

@@ -1,6 +1,6 @@
 //! Reads the notes of fast commits, as far as their checksums are right.
 
-use crate::guestfs::ext::crc32c::crc32c;
+use crate::guestfs::crc32c::crc32c;
 use crate::guestfs::ext::fields::Fields;
 
 const ADD_RANGE: u16 = 1;

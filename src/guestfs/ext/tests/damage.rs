@@ -58,7 +58,7 @@ fn survives(arguments: &[&str], fix_checksums: bool) -> Option<usize> {
         for (number, at) in inodes.iter().filter(|(_, at)| touched.iter().any(|touched| (*at..at + inode_bytes).contains(touched))) {
             set_checksum(seed, *number, &mut bytes[*at..at + inode_bytes]);
         }
-        let checksum = crate::guestfs::ext::crc32c::crc32c(!0, &bytes[1024..2044]);
+        let checksum = crate::guestfs::crc32c::crc32c(!0, &bytes[1024..2044]);
         bytes[2044..2048].copy_from_slice(&checksum.to_le_bytes());
     });
     assert!(survival.objects > survival.opened, "{survival:?}");
