@@ -28,7 +28,7 @@ pub use recording::{Recorded, Recording};
 #[cfg(feature = "remote")]
 pub use remote::{ObjectStoreBackend, RemoteOptions};
 pub use retry::{Retry, RetryPolicy};
-pub use throttle::{Clock, Rates, SystemClock, Throttle};
+pub use throttle::{Clock, Rates, Throttle};
 
 use std::ops::Range;
 use std::path::PathBuf;
