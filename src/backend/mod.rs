@@ -139,6 +139,14 @@ pub trait Backend: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Removes what [`Backend::leftovers`] told of; no error where it is gone. Whoever still writes to it fails when he finishes.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn remove_leftover(&self, _leftover: &Leftover) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     /// Removes an object; no error where there is none.
     ///
     /// # Errors
