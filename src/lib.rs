@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod monitor;
 pub mod mount;
 pub mod policy;
+pub mod quiesce;
 pub mod restore;
 pub mod scan;
 pub mod source;

@@ -11,6 +11,7 @@ use cairn::catalogue::points::Listing;
 use cairn::crypt::slot::Unlock;
 use cairn::jobs::vault::FoundVault;
 use cairn::jobs::{JobError, points};
+use cairn::quiesce::{Helper, Options, Setup};
 use cairn::store::{StoreError, Vault};
 
 use super::args::Globals;
@@ -87,6 +88,14 @@ impl Context {
     /// A file among those that this computer keeps for Cairn.
     pub(crate) fn state_file(&self, name: &str) -> anyhow::Result<PathBuf> {
         Ok(self.memory_directory()?.join(name))
+    }
+
+    /// What is done around the moments of backups, by this program.
+    pub(crate) fn quiesce(&self, options: Options) -> anyhow::Result<Setup> {
+        let state = Homes::from_environment().state();
+        let state = state
+            .ok_or_else(|| usage("there is no place for notes of what must be undone; set HOME, XDG_STATE_HOME or CAIRN_STATE_DIR"))?;
+        Ok(Setup { options, helper: Helper::this_program(), ledger: state.join("owed") })
     }
 
     /// Where the secret that opens the vault comes from.

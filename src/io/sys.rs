@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,10 @@ use crate::units::{Extent, ExtentSet};
 const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
 /// `FS_IOC_FIEMAP` of linux/fs.h.
 const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
+/// `FIFREEZE` of linux/fs.h.
+const FIFREEZE: libc::c_ulong = 0xc004_5877;
+/// `FITHAW` of linux/fs.h.
+const FITHAW: libc::c_ulong = 0xc004_5878;
 /// Flush the file first, so that delayed allocation shows real extents.
 const FIEMAP_FLAG_SYNC: u32 = 1;
 /// Extents asked for in one call.
@@ -52,6 +56,40 @@ pub fn boot_id() -> Option<[u8; 16]> {
 pub fn free_bytes(directory: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(directory).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
+}
+
+/// Freezes the filesystem that an open directory lies on: what is in memory is written, and everybody who writes waits until it is thawed.
+/// Allocates nothing.
+///
+/// # Errors
+/// `EBUSY` where it is frozen already, `EOPNOTSUPP` where it cannot be, `EPERM` for all but root; else what the system says.
+pub fn freeze_filesystem(directory: BorrowedFd<'_>) -> io::Result<()> {
+    plain_ioctl(directory, FIFREEZE)
+}
+
+/// Thaws the filesystem that an open directory lies on. Allocates nothing.
+///
+/// # Errors
+/// `EINVAL` where it is not frozen; else what the system says.
+pub fn thaw_filesystem(directory: BorrowedFd<'_>) -> io::Result<()> {
+    plain_ioctl(directory, FITHAW)
+}
+
+/// An ioctl whose argument is a number that the kernel does not look at.
+fn plain_ioctl(file: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: both requests that come here take no pointer; the descriptor is open.
+    let status = unsafe { libc::ioctl(file.as_raw_fd(), request, 0) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Blocks all signals in this thread, but for those that cannot be. Programs that it starts from then on inherit that.
+pub fn block_signals() {
+    // SAFETY: the set is filled by the first call before the second one reads it; both only write to it and to this thread's mask.
+    unsafe {
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
 }
 
 /// Maps a whole file read-only. Cairn maps only files that nobody changes in place: sealed index segments.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::backend::BackendError;
 use crate::catalogue::CatalogueError;
 use crate::crypt::CryptError;
+use crate::quiesce::QuiesceError;
 use crate::restore::{RestoreError, is_map_damage};
 use crate::scan::ScanError;
 use crate::source::{HintError, SourceError};
@@ -187,6 +188,9 @@ pub enum JobError {
         /// The vault.
         location: String,
     },
+    /// The machine could not be brought to rest, or no snapshot of it taken.
+    #[error(transparent)]
+    Quiesce(#[from] QuiesceError),
     /// A file beside the vault failed.
     #[error("{what} '{}' {doing}: {source}", path.display())]
     File {
@@ -205,7 +209,7 @@ impl JobError {
     /// What the failure means to whoever started the job.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Cancelled | Self::Scan(ScanError::Cancelled) => ErrorKind::Cancelled,
+            Self::Cancelled | Self::Scan(ScanError::Cancelled) | Self::Quiesce(QuiesceError::Cancelled) => ErrorKind::Cancelled,
             Self::Store(StoreError::Cancelled) | Self::Restore { source: RestoreError::Cancelled, .. } => ErrorKind::Cancelled,
             Self::Store(error) if error.is_damage() => ErrorKind::Damage,
             Self::Catalogue(error) if is_map_damage(error) => ErrorKind::Damage,

@@ -14,6 +14,7 @@ mod mount;
 mod mounted;
 mod place;
 mod points;
+mod quiesce;
 mod recover;
 mod refused;
 mod restore;

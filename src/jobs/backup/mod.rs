@@ -8,6 +8,7 @@ mod clones;
 mod disk;
 mod dry;
 mod lost;
+mod rest;
 mod scan;
 #[cfg(test)]
 pub(super) mod tests;
@@ -25,7 +26,8 @@ use crate::crypt::random;
 use crate::format::names::ObjectName;
 use crate::format::point::{ConfigFile, Consistency, Decision, DiskRecord, Manifest};
 use crate::monitor::{Monitor, Problem};
-use crate::source::{Hints, Source};
+use crate::quiesce::{self, ACCOUNT_NAME, Account, Setup};
+use crate::source::{Hints, Source, SourceSpec};
 use crate::store::{Lease, PackReader, SessionOptions, StoreError, Vault, WriteSession};
 use crate::units::{MachineName, PackId, PointId};
 use clones::Clones;
@@ -42,6 +44,8 @@ pub struct DiskRequest {
     pub name: MachineName,
     /// What is read.
     pub source: Box<dyn Source>,
+    /// Where `source` was opened, as far as a snapshot of it may be asked for.
+    pub spec: Option<SourceSpec>,
     /// What somebody says has changed since the machine's latest point.
     pub hints: Option<Hints>,
     /// The raw image file that `source` is, where a reflink clone of it shall be read and kept beside it: the next backup then needs no
@@ -57,8 +61,10 @@ pub struct BackupRequest {
     pub disks: Vec<DiskRequest>,
     /// Tags of the point.
     pub tags: Vec<String>,
-    /// How far the machine was at rest, as its caller has seen to.
+    /// How far the machine was at rest, as its caller has seen to. Where scripts are run or filesystems frozen, the label is earned instead.
     pub consistency: Consistency,
+    /// What is done around the moment of the backup; nothing in a dry run.
+    pub quiesce: Option<Setup>,
     /// When the disks were as they are read; now, if nobody says.
     pub time: Option<Timestamp>,
     /// At least until when the point is kept.
@@ -88,6 +94,9 @@ pub struct BackupReport {
 /// [`JobError`]; the vault is then as it was, but for leftovers that collection removes.
 pub fn backup(vault: &Arc<Vault>, request: &BackupRequest, monitor: &dyn Monitor) -> Result<BackupReport, JobError> {
     check(request)?;
+    if let Some(setup) = request.quiesce.as_ref().filter(|_| !request.dry_run) {
+        quiesce::recover(&setup.ledger, &setup.helper, monitor)?;
+    }
     let mut avoid = HashSet::new();
     for _ in 0..ATTEMPTS {
         let mut attempt = Attempt::begin(vault, request, monitor)?;
@@ -138,14 +147,15 @@ impl<'a> Attempt<'a> {
 
     fn dry_run(&self) -> Result<BackupReport, JobError> {
         let point = PointId(random()?);
-        let clones = Clones::take(self.vault, self.request, self.base(), point, self.monitor)?;
+        let mut clones = Clones::take(self.vault, self.request, point, None, self.monitor)?;
+        clones.compare(self.base())?;
         let mut disks = Vec::new();
         for disk in clones.disks() {
             let scan = DiskScan::new(self.vault, self.request, disk, self.base(), self.nodes(), self.monitor)?;
             disks.push(dry::run(scan, self.vault, &self.packs)?);
             disk.source.check_unchanged()?;
         }
-        Ok(BackupReport { manifest: self.manifest(point, clones.time, disks)?, published: false })
+        Ok(BackupReport { manifest: self.manifest(point, clones.time, disks, None)?, published: false })
     }
 
     fn nodes(&self) -> Arc<VaultNodes> {
@@ -167,8 +177,12 @@ impl<'a> Attempt<'a> {
         let options = SessionOptions { compression_level, avoid: avoid.clone() };
         let session = Mutex::new(WriteSession::begin(self.vault, &lease, &self.packs, options)?);
         let point = PointId(random()?);
-        let clones = Clones::take(self.vault, self.request, self.base(), point, self.monitor)?;
+        let mut rest = rest::begin(self.vault, self.request, point, self.monitor)?;
+        let mut clones = rest::take(&mut rest, self.vault, self.request, point, self.monitor)?;
+        clones.compare(self.base())?;
         let scanned = self.scan_disks(&session, &clones)?;
+        let (taken, kept) = (clones.time, clones.close());
+        let account = rest::end(rest)?;
         let mut session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.monitor.step("making data durable");
         session.flush()?;
@@ -176,10 +190,11 @@ impl<'a> Attempt<'a> {
             let message = "its fingerprints cannot be read, so its blocks were stored again; `cairn verify --all` tells more".to_owned();
             self.monitor.problem(Problem { subject: format!("pack {pack}"), message });
         }
-        let manifest = self.manifest(point, clones.time, scanned.into_iter().map(scan::ScannedDisk::into_record).collect())?;
+        let disks = scanned.into_iter().map(scan::ScannedDisk::into_record).collect();
+        let manifest = self.manifest(point, taken, disks, account)?;
         let published = self.publish(&manifest, &lease, &session, avoid)?;
         if published {
-            clones.keep(point);
+            kept.keep(point);
         }
         if published && let Err(error) = session.finish() {
             let message = format!("{error}; the next backup makes up for it");
@@ -218,7 +233,16 @@ impl<'a> Attempt<'a> {
         Ok(points.publish(manifest.point, lease.id(), Timestamp::now())? == Decision::Published)
     }
 
-    fn manifest(&self, point: PointId, clones_taken: Option<Timestamp>, disks: Vec<DiskRecord>) -> Result<Manifest, JobError> {
+    fn manifest(
+        &self,
+        point: PointId,
+        clones_taken: Option<Timestamp>,
+        disks: Vec<DiskRecord>,
+        account: Option<Account>,
+    ) -> Result<Manifest, JobError> {
+        let earned = account.as_ref().filter(|_| self.request.quiesce.as_ref().is_some_and(|setup| setup.options.earns_label()));
+        let consistency = earned.map_or(self.request.consistency, |account| account.consistency.into());
+        let kept = account.map(|account| ConfigFile { name: ACCOUNT_NAME.to_owned(), bytes: account.encode() });
         let last = self.listing.last_of(&self.request.machine);
         Ok(Manifest {
             point,
@@ -227,11 +251,11 @@ impl<'a> Attempt<'a> {
             predecessor: last.map(|last| last.hash),
             time: self.time(clones_taken)?,
             retain_until: self.request.retain_until,
-            consistency: self.request.consistency,
+            consistency,
             base: last.map(|last| last.manifest.point),
             disks,
             tags: self.request.tags.clone(),
-            configs: self.request.configs.clone(),
+            configs: self.request.configs.iter().cloned().chain(kept).collect(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
         })
