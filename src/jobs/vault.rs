@@ -74,7 +74,14 @@ impl FoundVault {
     /// # Errors
     /// [`JobError`] where there is none, of a newer format, or the place cannot be reached.
     pub fn find(location: &str, cache: &Path) -> Result<Self, JobError> {
-        let backend = location.parse::<Location>()?.open()?;
+        Self::at(location.parse::<Location>()?.open()?, cache)
+    }
+
+    /// The vault in a store that is open.
+    ///
+    /// # Errors
+    /// [`JobError`] where there is none, of a newer format, or the store cannot be read.
+    pub fn at(backend: Arc<dyn Backend>, cache: &Path) -> Result<Self, JobError> {
         let header = store::read_header(backend.as_ref())?;
         Ok(Self { backend, header, cache: cache.to_owned() })
     }

@@ -13,6 +13,7 @@ mod mounted;
 mod place;
 mod points;
 mod restore;
+mod second;
 mod trouble;
 mod vault;
 mod verify;

@@ -5,9 +5,9 @@
 //! refers to and a pending manifest, which collection removes. The index follows last: it can always be made anew.
 
 mod clones;
-mod disk;
+pub(super) mod disk;
 mod dry;
-mod lost;
+pub(super) mod lost;
 mod scan;
 #[cfg(test)]
 pub(super) mod tests;
@@ -20,9 +20,10 @@ use jiff::{Timestamp, Unit};
 
 use super::JobError;
 use super::nodes::VaultNodes;
-use crate::catalogue::points::{Listing, Points};
+use super::publish::publish;
+use crate::catalogue::points::Listing;
 use crate::crypt::random;
-use crate::format::point::{ConfigFile, Consistency, Decision, DiskRecord, Manifest};
+use crate::format::point::{ConfigFile, Consistency, DiskRecord, Manifest};
 use crate::monitor::{Monitor, Problem};
 use crate::source::{Hints, Source};
 use crate::store::{Lease, PackReader, SessionOptions, Vault, WriteSession};
@@ -170,7 +171,7 @@ impl<'a> Attempt<'a> {
             self.monitor.problem(Problem { subject: format!("pack {pack}"), message });
         }
         let manifest = self.manifest(point, clones.time, scanned.into_iter().map(scan::ScannedDisk::into_record).collect())?;
-        let published = self.publish(&manifest, &lease, &session, avoid)?;
+        let published = publish(self.vault, &manifest, &lease, &session, avoid, self.monitor)?;
         if published {
             clones.keep(point);
         }
@@ -190,24 +191,6 @@ impl<'a> Attempt<'a> {
             disk.source.check_unchanged()?;
         }
         Ok(scanned)
-    }
-
-    fn publish(&self, manifest: &Manifest, lease: &Lease, session: &WriteSession, avoid: &mut HashSet<PackId>) -> Result<bool, JobError> {
-        if self.monitor.cancelled() {
-            return Err(JobError::Cancelled);
-        }
-        self.monitor.step("publishing");
-        let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
-        points.put(manifest)?;
-        let vanished = session.vanished()?;
-        lease.check()?;
-        if !vanished.is_empty() {
-            avoid.extend(vanished);
-            // Whatever the answer, this point never becomes a user's: nobody else publishes it.
-            points.revoke(manifest.point, lease.id(), Timestamp::now())?;
-            return Ok(false);
-        }
-        Ok(points.publish(manifest.point, lease.id(), Timestamp::now())? == Decision::Published)
     }
 
     fn manifest(&self, point: PointId, clones_taken: Option<Timestamp>, disks: Vec<DiskRecord>) -> Result<Manifest, JobError> {
@@ -253,7 +236,7 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 }
 
 /// This host's name, for a person.
-fn host() -> String {
+pub(super) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
     name.map_or_else(|_| "unknown host".to_owned(), |name| name.trim_end().to_owned())
 }
