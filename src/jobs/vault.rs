@@ -61,6 +61,18 @@ impl NewPlace {
     }
 }
 
+/// Opens a place whatever it holds, to which no more than so many bytes a second go, and from which no more come.
+///
+/// # Errors
+/// [`JobError`] where there is no such place.
+pub fn open_place(location: &str, rates: Rates) -> Result<Arc<dyn Backend>, JobError> {
+    Ok(limited(location.parse::<Location>()?.open()?, rates))
+}
+
+fn limited(backend: Arc<dyn Backend>, rates: Rates) -> Arc<dyn Backend> {
+    if rates == Rates::default() { backend } else { Arc::new(Throttle::new(backend, rates)) }
+}
+
 /// A vault that was found but not opened: what can be known of it without a key.
 pub struct FoundVault {
     backend: Arc<dyn Backend>,
@@ -89,10 +101,7 @@ impl FoundVault {
     /// The same vault, to which no more than so many bytes a second go, and from which no more come.
     #[must_use]
     pub fn limited(self, rates: Rates) -> Self {
-        if rates == Rates::default() {
-            return self;
-        }
-        Self { backend: Arc::new(Throttle::new(self.backend, rates)), ..self }
+        Self { backend: limited(self.backend, rates), ..self }
     }
 
     /// Where it is, for messages.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn::jobs::mirror::{MirrorReport, MirrorRequest, mirror, open_place};
+use cairn::jobs::mirror::{MirrorReport, MirrorRequest, mirror, open_or_make_place};
 use serde::Serialize;
 
 use super::super::context::Context;
@@ -21,11 +21,13 @@ named, and the exit code is 4. An interrupted run is completed by the next.
 Nothing is removed from the mirror without --delete. With it, recovery points go that were deleted in the vault, except those whose time
 to be kept has not come, and packs that no point of either needs; that takes the passphrase.
 
+What is there already is compared by name and size; `verify --quick` reads the mirror itself.
 Do not back up to a mirror: use it to restore from, as --vault, and to repair from.
 
 Examples:
   cairn mirror --to s3://other-region/vault
   cairn mirror --to /mnt/second/vault --delete
+  cairn verify --quick --vault /mnt/second/vault
   cairn points --all --vault /mnt/second/vault
   cairn repair --from /mnt/second/vault")]
 pub(crate) struct MirrorArgs {
@@ -73,7 +75,7 @@ pub(crate) fn run(context: &Context, args: &MirrorArgs) -> anyhow::Result<Exit> 
         true => Some(Arc::new(context.unlock(&found, |unlock| found.open(unlock))?)),
         false => None,
     };
-    let to = open_place(&args.to, context.rates())?;
+    let to = open_or_make_place(&args.to, context.rates())?;
     let monitor = context.monitor()?;
     let report = mirror(&found, &to, MirrorRequest { opened: opened.as_ref(), delete: args.delete }, &monitor)?;
     let document = MirrorDocument::new(&args.to, &report, monitor.finish());

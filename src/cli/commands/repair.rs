@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use cairn::jobs::mirror::open_place;
 use cairn::jobs::repair::{LiveDisk, Repair, RepairReport, Why, repair, repair_from_disks};
 use cairn::jobs::sources;
+use cairn::jobs::vault::open_place;
 use cairn::source::SourceSpec;
 use cairn::units::MachineName;
 use serde::Serialize;

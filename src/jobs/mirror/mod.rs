@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use super::JobError;
 use super::copy::source_lease;
-use super::vault::FoundVault;
-use crate::backend::{Backend, Listed, Location, Rates, Throttle};
+use super::vault::{FoundVault, open_place};
+use crate::backend::{Backend, Listed, Location, Rates};
 use crate::format::names::{COLLECTIONS, INDEX, KEYS, MOVED, ObjectName, PACKS, POINTS, STATES, VERDICTS};
 use crate::monitor::{Monitor, Problem};
 use crate::store::Vault;
@@ -61,13 +61,12 @@ pub struct MirrorReport {
 ///
 /// # Errors
 /// [`JobError`] of the place.
-pub fn open_place(location: &str, rates: Rates) -> Result<Arc<dyn Backend>, JobError> {
-    let location: Location = location.parse()?;
-    let backend = match location.directory().filter(|path| !path.exists()) {
-        Some(_) => location.create()?,
-        None => location.open()?,
-    };
-    Ok(if rates == Rates::default() { backend } else { Arc::new(Throttle::new(backend, rates)) })
+pub fn open_or_make_place(location: &str, rates: Rates) -> Result<Arc<dyn Backend>, JobError> {
+    let place: Location = location.parse()?;
+    if place.directory().is_some_and(|path| !path.exists()) {
+        place.create()?;
+    }
+    open_place(location, rates)
 }
 
 /// Brings a mirror up to date.

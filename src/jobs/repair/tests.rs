@@ -109,7 +109,7 @@ fn every_object_comes_back_however_it_was_damaged() {
             let report = scene.repair(false).unwrap();
             assert_eq!((&report.repaired, &report.lost), (&planned.repaired, &planned.lost), "{name} {how}");
             let repaired: Vec<String> = report.repaired.iter().map(|repair| repair.name.to_string()).collect();
-            assert_eq!(repaired, [name.clone()], "{how}");
+            assert_eq!(repaired, std::slice::from_ref(name), "{how}");
             assert_eq!(report.repaired[0].why == Why::Missing, damage.is_none());
             scene.assert_whole(&format!("{name} {how}"));
         }
@@ -161,7 +161,7 @@ fn what_the_mirror_has_lost_too_is_told_of() {
     set(&scene.copy, data, Some(&bytes));
     let slots = verify(&scene.kit.vault, &ALL, &Silent).unwrap().damaged_slots;
     let report = scene.repair(false).unwrap();
-    assert_eq!(report.repaired.iter().map(|repair| repair.name.to_string()).collect::<Vec<_>>(), [other.clone()]);
+    assert_eq!(report.repaired.iter().map(|repair| repair.name.to_string()).collect::<Vec<_>>(), std::slice::from_ref(other));
     assert!(report.lost.len() == 1 && report.lost[0].0 == *data && report.lost[0].1.contains("in the mirror: pack"), "{report:?}");
     assert!(scene.kit.backend.get(data).unwrap() == bytes, "what can be read of a damaged pack was thrown away");
     assert!(report.cleared_blocks < slots, "damaged blocks are not listed any more");
@@ -288,7 +288,7 @@ fn lost_blocks_come_back_from_the_live_disk() {
         let planned = repair_from_disks(&scene.kit.vault, &disks, true, &Silent).unwrap();
         assert_eq!(scene.kit.backend.get(&pack).ok().as_deref(), damage, "a dry run wrote");
         let report = repair_from_disks(&scene.kit.vault, &disks, false, &Silent).unwrap();
-        assert_eq!(report.repaired.iter().map(|repair| repair.name.to_string()).collect::<Vec<_>>(), [pack.clone()]);
+        assert_eq!(report.repaired.iter().map(|repair| repair.name.to_string()).collect::<Vec<_>>(), std::slice::from_ref(&pack));
         assert_eq!((planned.repaired.len(), report.lost, report.cleared_blocks), (1, vec![], slots));
         let verified = verify(&scene.kit.vault, &ALL, &Silent).unwrap();
         assert!(verified.is_whole() && verified.points.len() == 2, "{verified:?}");
