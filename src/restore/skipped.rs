@@ -61,6 +61,8 @@ impl Skipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::BackendError;
+    use crate::store::StoreError;
 
     #[test]
     fn ranges_that_touch_become_one_in_whatever_order_they_come() {
@@ -76,6 +78,10 @@ mod tests {
     fn what_is_no_damage_ends_the_restore() {
         let skipped = Skipped::default();
         assert!(matches!(skipped.take(RestoreError::Cancelled), Err(RestoreError::Cancelled)));
+        let (location, name, reason) = (String::new(), String::new(), String::new());
+        let source = StoreError::Backend(BackendError::Denied { location, name, reason });
+        let unreachable = RestoreError::Chunk { range: Extent::between(0, 1), source };
+        assert!(matches!(skipped.take(unreachable), Err(RestoreError::Chunk { .. })));
         assert!(skipped.into_ranges().is_empty());
     }
 }
