@@ -138,6 +138,7 @@ impl Scene {
             dry_run: false,
             read_back: false,
             sync: false,
+            skip_damaged: false,
         };
         restore(&self.vault(), &request, &Silent).unwrap();
         let bytes = fs::read(&to).unwrap();
@@ -317,4 +318,48 @@ fn backups_at_the_same_time_lose_nothing() {
     let report = verify(&vault, &VerifyRequest { points: Vec::new(), sample_percent: 100.0, seed: None }, &Silent).unwrap();
     assert!(report.is_whole(), "{report:?}");
     assert!(vault.backend().list("leases/").unwrap().is_empty());
+}
+
+/// Copies and mirrors that are killed leave both vaults valid, and the next run completes them.
+#[test]
+fn a_killed_copy_or_mirror_harms_neither_vault() {
+    let mut scene = Scene::new();
+    scene.back_up();
+    scene.change(1);
+    scene.back_up();
+    let mut killed = 0;
+    for command in ["copy", "mirror"] {
+        let start = |place: &str| {
+            let to = scene.path(place);
+            let to = to.to_str().unwrap();
+            if command == "copy" && !scene.path(place).exists() {
+                assert!(scene.cairn(&["init", to, "--encryption", "none"]).env_remove("CAIRN_VAULT").status().unwrap().success());
+            }
+            scene.cairn(&["--quiet", command, "--to", to]).spawn().unwrap()
+        };
+        let check = |place: &str, points: Option<usize>| {
+            // Without a header there is no vault yet.
+            let Ok(backend) = LocalDirectory::open(&scene.path(place)) else { return };
+            let Ok(vault) = Vault::open(Arc::new(backend), &Unlock::Nothing, scene.directory.path()) else { return };
+            let vault = Arc::new(vault);
+            let listing = Points::new(vault.backend().as_ref(), vault.keys()).list().unwrap();
+            assert!(listing.problems.is_empty(), "{command}: {:?}", listing.problems);
+            let report = verify(&vault, &VerifyRequest { points: Vec::new(), sample_percent: 100.0, seed: None }, &Silent).unwrap();
+            assert!(report.is_whole() && points.is_none_or(|points| report.points.len() == points), "{command}: {report:?}");
+        };
+        let begun = Instant::now();
+        assert!(start(&format!("{command}-whole")).wait().unwrap().success());
+        let whole = begun.elapsed();
+        for (round, byte) in noise(2027, 6).into_iter().enumerate() {
+            let place = format!("{command}-{round}");
+            let child = start(&place);
+            let status = scene.end(child, Moment::Part(f64::from(byte) / 256.0), Signal::KILL, whole);
+            killed += u32::from(status.signal() == Some(9));
+            check(&place, None);
+            assert!(start(&place).wait().unwrap().success(), "{command} was not completed");
+            check(&place, Some(2));
+        }
+    }
+    assert!(killed >= 3, "only {killed} were killed before their end: the test looks at nothing");
+    scene.assert_whole();
 }

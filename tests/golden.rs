@@ -127,6 +127,7 @@ impl Copied {
             dry_run: false,
             read_back: true,
             sync: false,
+            skip_damaged: false,
         };
         restore(&self.vault, &request, &Silent).unwrap();
         to

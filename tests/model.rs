@@ -282,6 +282,7 @@ impl World {
             dry_run: false,
             read_back: false,
             sync: false,
+            skip_damaged: false,
         };
         // A target that is a file and shorter than the disk is refused; what was restored before may be.
         for (disk, plain) in &point.disks {

@@ -10,6 +10,7 @@ mod location;
 mod memory;
 mod name;
 mod operation;
+mod parallel;
 mod probe;
 mod recording;
 #[cfg(feature = "remote")]
@@ -23,6 +24,7 @@ pub use local::LocalDirectory;
 pub use location::{Bucket, Location, Service, open_location};
 pub use memory::MemoryBackend;
 pub use operation::Operation;
+pub(crate) use parallel::map_parallel;
 pub use probe::probe_create_if_absent;
 pub use recording::{Recorded, Recording};
 #[cfg(feature = "remote")]

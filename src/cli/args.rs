@@ -22,6 +22,7 @@ Examples:
   cairn points web01
   cairn diff web01@latest~1 web01@latest
   cairn verify --all
+  cairn mirror --to s3://other-region/vault
   cairn restore web01@latest --disk vda --to /srv/web01.raw
   cairn cp -a web01@latest:/etc/ssh /tmp/ssh
   cairn mount /mnt/points web01
@@ -37,6 +38,7 @@ Environment:
   CAIRN_PASSPHRASE_COMMAND  as --passphrase-command
   CAIRN_KEY_FILE            as --key-file
   CAIRN_STATE_DIR           what this host keeps of what it did [default: /var/lib/cairn for root, ~/.local/state/cairn]
+  CAIRN_TO_PASSPHRASE       and the like: the same for the vault that cairn copy copies to
   NO_COLOR                  as --color never";
 
 /// What was typed.
@@ -129,6 +131,12 @@ pub(crate) enum Command {
     Versions(commands::versions::VersionsArgs),
     /// Read points again, hash them again, and name all damage
     Verify(commands::verify::VerifyArgs),
+    /// Copy recovery points to another vault
+    Copy(commands::copy::CopyArgs),
+    /// Keep the same objects in a second place
+    Mirror(commands::mirror::MirrorArgs),
+    /// Bring back what was lost or damaged, from a mirror or from disks
+    Repair(commands::repair::RepairArgs),
     /// Show what the vault holds, and what deduplication and compression save
     Stats(commands::stats::StatsArgs),
     /// List, add and remove the ways to unlock a vault

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use cairn::backend::Rates;
 use cairn::catalogue::points::Listing;
 use cairn::crypt::slot::Unlock;
-use cairn::jobs::vault::FoundVault;
+use cairn::jobs::vault::{FoundVault, Limits};
 use cairn::jobs::{JobError, points};
 use cairn::quiesce::{Helper, Options, Setup};
 use cairn::store::{StoreError, Vault};
@@ -105,7 +105,22 @@ impl Context {
 
     /// The vault, not opened.
     pub(crate) fn find_vault(&self) -> anyhow::Result<FoundVault> {
-        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?.limited(self.rates, Arc::clone(&self.cancel)))
+        self.find_vault_at(&self.vault_location()?)
+    }
+
+    /// A vault at another place, not opened.
+    pub(crate) fn find_vault_at(&self, location: &str) -> anyhow::Result<FoundVault> {
+        Ok(FoundVault::find(&not_empty(location)?, &self.cache_directory()?)?.limited(&self.limits()))
+    }
+
+    /// How many bytes a second may go to a vault and come from it.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { rates: self.rates, cancelled: Arc::clone(&self.cancel) }
+    }
+
+    /// Whether the vault can be opened without asking a person.
+    pub(crate) fn can_unlock_unasked(&self, found: &FoundVault) -> bool {
+        !found.is_encrypted() || self.secret_source() != SecretSource::Prompt
     }
 
     /// The vault, opened.
@@ -119,13 +134,22 @@ impl Context {
         Ok(points::list(vault, &self.memory_directory()?, monitor)?)
     }
 
-    /// Does something that takes the vault's secret. A person may mistype it.
-    pub(crate) fn unlock<T>(&self, found: &FoundVault, mut open: impl FnMut(&Unlock) -> Result<T, JobError>) -> anyhow::Result<T> {
+    /// Does something that takes the vault's secret.
+    pub(crate) fn unlock<T>(&self, found: &FoundVault, open: impl FnMut(&Unlock) -> Result<T, JobError>) -> anyhow::Result<T> {
+        self.unlock_with(found, &self.secret_source(), open)
+    }
+
+    /// Does something that takes a vault's secret, which comes from `source`. A person may mistype it.
+    pub(crate) fn unlock_with<T>(
+        &self,
+        found: &FoundVault,
+        source: &SecretSource,
+        mut open: impl FnMut(&Unlock) -> Result<T, JobError>,
+    ) -> anyhow::Result<T> {
         if !found.is_encrypted() {
             return Ok(open(&Unlock::Nothing)?);
         }
-        let source = self.secret_source();
-        let mut left = if source == SecretSource::Prompt { PROMPT_TRIES } else { 1 };
+        let mut left = if *source == SecretSource::Prompt { PROMPT_TRIES } else { 1 };
         loop {
             let unlock = source.fetch(&format!("Passphrase for {}", safe(&found.location())))?;
             left -= 1;

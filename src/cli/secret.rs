@@ -54,6 +54,29 @@ impl From<NewSecretArgs> for SecretArgs {
     }
 }
 
+/// The options that say where the secret of the vault comes from that is copied to.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ToSecretArgs {
+    /// Read the other vault's passphrase from the first line of FILE
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to_passphrase_command", "to_key_file"])]
+    to_passphrase_file: Option<PathBuf>,
+
+    /// Read the other vault's passphrase from the first line that COMMAND prints (run by sh)
+    #[arg(long, value_name = "COMMAND", conflicts_with = "to_key_file")]
+    to_passphrase_command: Option<OsString>,
+
+    /// Unlock the other vault with the bytes of FILE
+    #[arg(long, value_name = "FILE")]
+    to_key_file: Option<PathBuf>,
+}
+
+impl From<ToSecretArgs> for SecretArgs {
+    fn from(args: ToSecretArgs) -> Self {
+        let ToSecretArgs { to_passphrase_file, to_passphrase_command, to_key_file } = args;
+        Self { passphrase_file: to_passphrase_file, passphrase_command: to_passphrase_command, key_file: to_key_file }
+    }
+}
+
 /// Where a secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SecretSource {
@@ -92,6 +115,14 @@ pub(crate) const NEW: Variables = Variables {
     passphrase_file: "CAIRN_NEW_PASSPHRASE_FILE",
     passphrase_command: "CAIRN_NEW_PASSPHRASE_COMMAND",
     key_file: "CAIRN_NEW_KEY_FILE",
+};
+
+/// For the secret of the vault that is copied to.
+pub(crate) const TO: Variables = Variables {
+    passphrase: "CAIRN_TO_PASSPHRASE",
+    passphrase_file: "CAIRN_TO_PASSPHRASE_FILE",
+    passphrase_command: "CAIRN_TO_PASSPHRASE_COMMAND",
+    key_file: "CAIRN_TO_KEY_FILE",
 };
 
 /// Longest passphrase that a file or a command may give.

@@ -13,7 +13,7 @@ use crate::restore::{RestoreError, is_map_damage};
 use crate::scan::ScanError;
 use crate::source::{HintError, SourceError};
 use crate::store::StoreError;
-use crate::units::{GridError, KeySlotId, MachineName, NameError, PointId};
+use crate::units::{ContentId, Extent, GridError, KeySlotId, MachineName, NameError, PointId, VaultId};
 
 /// What a failure means to whoever started the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +191,101 @@ pub enum JobError {
     /// The machine could not be brought to rest, or no snapshot of it taken.
     #[error(transparent)]
     Quiesce(#[from] QuiesceError),
+    /// A vault cannot be copied to itself.
+    #[error("{to} is the vault that is copied from, or a mirror of it; name another vault")]
+    SameVault {
+        /// The target.
+        to: String,
+    },
+    /// A place has another vault than the one that it is to be a copy of.
+    #[error("{location} has the vault {found}, not {expected}: it is no mirror of this vault; name another place")]
+    AnotherVault {
+        /// The place.
+        location: String,
+        /// The vault.
+        expected: VaultId,
+        /// What is there.
+        found: VaultId,
+    },
+    /// A place has nothing by which it could be known as the vault that is to be repaired.
+    #[error(
+        "{location} has no header, no key slot and no object of this vault: nothing says that it is the vault; name the right place, \
+             or make a copy of the mirror there with `cairn mirror`"
+    )]
+    NotThisVault {
+        /// The place.
+        location: String,
+    },
+    /// A place holds something, but no vault.
+    #[error("{location} holds '{object}' and no vault: it is no mirror of this vault; name an empty place or the mirror")]
+    NotAMirror {
+        /// The place.
+        location: String,
+        /// Something that is there.
+        object: String,
+    },
+    /// Somebody collects in a mirror.
+    #[error(
+        "{location} was collected as a vault of its own, so it is more than a mirror, and nothing was removed; mirror without --delete"
+    )]
+    NotOnlyAMirror {
+        /// The place.
+        location: String,
+    },
+    /// A mirror is to be thinned out without a key.
+    #[error("removing from a mirror takes the key of {location}: without it nobody can tell what was collected from what was lost")]
+    NeedsKey {
+        /// The vault.
+        location: String,
+    },
+    /// Without all maps nobody knows which blocks are needed.
+    #[error("blocks cannot be taken from a disk before all manifests and maps are whole: {reason}; repair the vault from a mirror first")]
+    MapsLost {
+        /// What is lost.
+        reason: String,
+    },
+    /// A live disk was written to while it was read.
+    #[error(
+        "disk {disk} of {machine} changed while it was read; stop its writers or name a snapshot of it, then run the same command again"
+    )]
+    DiskChanged {
+        /// The machine.
+        machine: MachineName,
+        /// The disk.
+        disk: MachineName,
+    },
+    /// Collections went on all the while.
+    #[error("{location} was collected again and again while it was read; run the same command again, it goes on where it stopped")]
+    CollectedMeanwhile {
+        /// The vault.
+        location: String,
+    },
+    /// A disk's map does not have the content that its manifest names.
+    #[error("disk {disk} of {point} was not copied: what was read has the content id {found}, expected {expected}")]
+    CopyDiffers {
+        /// The disk.
+        disk: MachineName,
+        /// The point, as a person names it.
+        point: String,
+        /// What the manifest says.
+        expected: ContentId,
+        /// What the copy would have.
+        found: ContentId,
+    },
+    /// A chunk cannot be read from the vault.
+    #[error("bytes {} to {}: {source}", range.offset(), range.end())]
+    Unreadable {
+        /// The bytes of the disk.
+        range: Extent,
+        /// Why.
+        source: StoreError,
+    },
+    /// A chunk was read, but it is not what was backed up.
+    #[error("bytes {} to {} do not have the hash that the map names: the vault is damaged", range.offset(), range.end())]
+    WrongBytes {
+        /// The bytes of the disk.
+        range: Extent,
+    },
     /// A file beside the vault failed.
     #[error("{what} '{}' {doing}: {source}", path.display())]
     File {
@@ -211,7 +306,8 @@ impl JobError {
         match self {
             Self::Cancelled | Self::Scan(ScanError::Cancelled) | Self::Quiesce(QuiesceError::Cancelled) => ErrorKind::Cancelled,
             Self::Store(StoreError::Cancelled) | Self::Restore { source: RestoreError::Cancelled, .. } => ErrorKind::Cancelled,
-            Self::Store(error) if error.is_damage() => ErrorKind::Damage,
+            Self::Store(error) | Self::Unreadable { source: error, .. } if error.is_damage() => ErrorKind::Damage,
+            Self::CopyDiffers { .. } | Self::WrongBytes { .. } | Self::MapsLost { .. } => ErrorKind::Damage,
             Self::Catalogue(error) if is_map_damage(error) => ErrorKind::Damage,
             Self::Restore { source, .. } if source.is_damage() => ErrorKind::Damage,
             Self::PointsLost { .. } => ErrorKind::Damage,

@@ -5,14 +5,19 @@
 
 pub mod backup;
 pub mod bench;
+mod births;
+pub mod copy;
 pub mod diff;
 mod error;
 pub mod gc;
 pub mod index;
 pub mod keys;
+pub mod mirror;
 pub mod nodes;
 pub mod points;
+mod publish;
 pub mod recover;
+pub mod repair;
 pub mod restore;
 pub mod sources;
 pub mod stats;

@@ -62,6 +62,30 @@ impl NewPlace {
     }
 }
 
+/// Opens a place whatever it holds, to which no more than so many bytes a second go, and from which no more come.
+///
+/// # Errors
+/// [`JobError`] where there is no such place.
+pub fn open_place(location: &str, limits: &Limits) -> Result<Arc<dyn Backend>, JobError> {
+    Ok(limited(location.parse::<Location>()?.open()?, limits))
+}
+
+/// How fast bytes may go to places and come from them.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Bytes per second in each direction.
+    pub rates: Rates,
+    /// Once it is set, nobody waits for a rate any longer.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+fn limited(backend: Arc<dyn Backend>, limits: &Limits) -> Arc<dyn Backend> {
+    if limits.rates == Rates::default() {
+        return backend;
+    }
+    Arc::new(Throttle::new(backend, limits.rates, Arc::clone(&limits.cancelled)))
+}
+
 /// A vault that was found but not opened: what can be known of it without a key.
 pub struct FoundVault {
     backend: Arc<dyn Backend>,
@@ -75,18 +99,22 @@ impl FoundVault {
     /// # Errors
     /// [`JobError`] where there is none, of a newer format, or the place cannot be reached.
     pub fn find(location: &str, cache: &Path) -> Result<Self, JobError> {
-        let backend = location.parse::<Location>()?.open()?;
+        Self::at(location.parse::<Location>()?.open()?, cache)
+    }
+
+    /// The vault in a store that is open.
+    ///
+    /// # Errors
+    /// [`JobError`] where there is none, of a newer format, or the store cannot be read.
+    pub fn at(backend: Arc<dyn Backend>, cache: &Path) -> Result<Self, JobError> {
         let header = store::read_header(backend.as_ref())?;
         Ok(Self { backend, header, cache: cache.to_owned() })
     }
 
     /// The same vault, to which no more than so many bytes a second go, and from which no more come, until `cancelled` is set.
     #[must_use]
-    pub fn limited(self, rates: Rates, cancelled: Arc<AtomicBool>) -> Self {
-        if rates == Rates::default() {
-            return self;
-        }
-        Self { backend: Arc::new(Throttle::new(self.backend, rates, cancelled)), ..self }
+    pub fn limited(self, limits: &Limits) -> Self {
+        Self { backend: limited(self.backend, limits), ..self }
     }
 
     /// Where it is, for messages.

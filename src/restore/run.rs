@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::RestoreError;
 use super::plan::{Plan, Step};
+use super::skipped::Skipped;
 use super::target::Target;
 use super::touched::Touched;
 use super::worker::Worker;
@@ -71,7 +72,7 @@ pub(super) fn add(counter: &AtomicU64, bytes: u64) {
 }
 
 /// Restores a disk to a target that is at least as large. What the target has already is left alone, so a restore that was interrupted
-/// is completed by another one.
+/// is completed by another one. Where `skipped` is given, what the vault has lost is left as the target has it and told there.
 ///
 /// # Errors
 /// [`RestoreError`]: the first failure; chunks in flight are still finished. Every chunk written had its hash checked before.
@@ -80,11 +81,12 @@ pub fn restore_disk(
     packs: &PackReader,
     target: &dyn Target,
     options: RestoreOptions,
+    skipped: Option<&Skipped>,
     monitor: &dyn Monitor,
 ) -> Result<RestoreReport, RestoreError> {
     let frames = ForeseenFrames::new(packs, FRAMES_BYTES);
     let touched = options.read_back.then(Touched::default);
-    let job = Job { frames, target, options, monitor, counts: Counts::default(), touched };
+    let job = Job { frames, target, options, skipped, monitor, counts: Counts::default(), touched };
     let whole = ChunkRange { start: 0, end: map.grid().chunk_count() };
     monitor.count(Counter::PlannedBytes, map.grid().size_bytes());
     job.run(map, std::iter::once(whole), |number, step| job.announce(number, step), |worker, step| worker.restore(step))?;
@@ -104,6 +106,8 @@ pub(super) struct Job<'a> {
     pub(super) frames: ForeseenFrames<'a>,
     pub(super) target: &'a dyn Target,
     pub(super) options: RestoreOptions,
+    /// Where damage is skipped: what was.
+    pub(super) skipped: Option<&'a Skipped>,
     pub(super) monitor: &'a dyn Monitor,
     pub(super) counts: Counts,
     /// Chunks written or zeroed, where they are to be read back.
@@ -141,16 +145,30 @@ impl Job<'_> {
             let workers: Vec<_> = (0..threads).map(start).collect::<Result<_, _>>()?;
             drop(receiver);
             let planned = (0..).zip(Plan::new(map, self.target, ranges)).try_for_each(|(number, step)| {
-                let step = step?;
-                announce(number, &step);
-                // Nobody takes it when all workers have failed: they say why.
-                let _ = sender.send((number, step));
+                if let Some(step) = self.unless_damaged(step)? {
+                    announce(number, &step);
+                    // Nobody takes it when all workers have failed: they say why.
+                    let _ = sender.send((number, step));
+                }
                 if failed.load(Ordering::Relaxed) { Err(RestoreError::Cancelled) } else { Ok(()) }
             });
             drop(sender);
             let ended = workers.into_iter().map(|worker| worker.join().map_err(|_| RestoreError::Threads("it panicked".to_owned()))?);
             ended.collect::<Result<(), _>>().and(planned)
         })
+    }
+
+    /// What was asked for; `None` where the vault has lost it and damage is to be skipped.
+    pub(super) fn unless_damaged<T>(&self, result: Result<T, RestoreError>) -> Result<Option<T>, RestoreError> {
+        match (result, self.skipped) {
+            (Ok(value), _) => Ok(Some(value)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(skipped)) => {
+                let range = skipped.take(error)?;
+                self.monitor.count(Counter::DoneBytes, range.length());
+                Ok(None)
+            }
+        }
     }
 
     /// Announces the frames that a step will read.

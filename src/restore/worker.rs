@@ -60,8 +60,10 @@ impl<'a> Worker<'a> {
             match entry {
                 ChunkEntry::Hole | ChunkEntry::Zero | ChunkEntry::Free => self.zeros(range)?,
                 ChunkEntry::Data { hash, runs } => {
-                    self.data(range, hash, runs)?;
-                    self.done(range)?;
+                    let restored = self.data(range, hash, runs);
+                    if self.job.unless_damaged(restored)?.is_some() {
+                        self.done(range)?;
+                    }
                 }
             }
         }

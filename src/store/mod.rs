@@ -23,12 +23,13 @@ mod vault;
 
 pub(crate) use cache::Cache;
 pub use catch_up::rebuild_index;
-pub use check::{check_pack, list_damaged};
+pub use check::{check_object, check_pack, clear_damaged, list_damaged, merge_slots, stream_pack};
 pub use error::StoreError;
 pub use index::Index;
 pub use known::Known;
 pub use lease::Lease;
+pub use moved::moved_to;
 pub(crate) use pack::compress_frame;
-pub use pack::{ForeseenFrames, Frame, FramePlace, PackReader, Piece, WrittenPack};
+pub use pack::{ForeseenFrames, Frame, FramePlace, PackReader, Piece, RebuiltPack, WrittenPack};
 pub use session::{DiskAccount, SessionOptions, WriteSession};
 pub use vault::{NewVault, Vault, key_slots, put_slot, read_header, unlock_any};

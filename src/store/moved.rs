@@ -1,5 +1,6 @@
 //! Where blocks are that collection has moved: a reader that misses a pack looks here and goes on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::backend::{Backend, BackendError};
@@ -8,7 +9,7 @@ use crate::format::control::Moved;
 use crate::format::envelope::ObjectKind;
 use crate::format::names::MOVED;
 use crate::store::cache::Cache;
-use crate::store::{StoreError, object};
+use crate::store::{StoreError, Vault, object};
 use crate::units::{Address, PackId};
 
 /// Lists of moved ranges kept at hand.
@@ -51,5 +52,17 @@ impl MovedPacks {
         let missing = || BackendError::NotFound { location: self.backend.location(), name: format!("{MOVED}{pack}/") };
         let newest = self.backend.list(&format!("{MOVED}{pack}/"))?.pop().ok_or_else(missing)?;
         object::get(self.backend.as_ref(), &self.keys, ObjectKind::Moved, &newest.name, Moved::decode)
+    }
+}
+
+/// The packs that hold what was moved out of a pack, by its newest list; `None` where nobody has moved it.
+///
+/// # Errors
+/// [`StoreError`] where the list cannot be read.
+pub fn moved_to(vault: &Vault, pack: PackId) -> Result<Option<BTreeSet<PackId>>, StoreError> {
+    match MovedPacks::new(Arc::clone(vault.backend()), Arc::clone(vault.keys())).load(pack) {
+        Ok(moved) => Ok(Some(moved.ranges.iter().map(|range| range.pack).collect())),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error),
     }
 }

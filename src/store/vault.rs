@@ -86,11 +86,15 @@ impl Vault {
 
     fn with_keys(backend: Arc<dyn Backend>, header: VaultHeader, master: &MasterKey, cache: &Path) -> Self {
         let keys = Arc::new(VaultKeys::new(header.vault, header.cipher, master));
-        // Where objects are local files the index lies beside them; else in this machine's cache.
-        let local = backend.local_path(&ObjectName::Vault.to_string()).and_then(|path| path.parent().map(|root| root.join("cache")));
-        let cache_directory = local.unwrap_or_else(|| cache.join(header.vault.to_string()));
-        let index_directory = cache_directory.join("index");
+        let (cache_directory, index_directory) = places(backend.as_ref(), &header, cache);
         Self { backend, header, keys, cache_directory, index_directory }
+    }
+
+    /// The same vault as another place has it: a mirror of it. What is there is not looked at.
+    #[must_use]
+    pub fn elsewhere(&self, backend: Arc<dyn Backend>, cache: &Path) -> Self {
+        let (cache_directory, index_directory) = places(backend.as_ref(), &self.header, cache);
+        Self { backend, header: self.header.clone(), keys: Arc::clone(&self.keys), cache_directory, index_directory }
     }
 
     /// Where its objects are.
@@ -122,6 +126,15 @@ impl Vault {
     pub fn index_directory(&self) -> &Path {
         &self.index_directory
     }
+}
+
+/// Where this machine keeps what it can make anew, and the index among it: beside the objects where these are local files, else in the
+/// machine's cache.
+fn places(backend: &dyn Backend, header: &VaultHeader, cache: &Path) -> (PathBuf, PathBuf) {
+    let local = backend.local_path(&ObjectName::Vault.to_string()).and_then(|path| path.parent().map(|root| root.join("cache")));
+    let cache_directory = local.unwrap_or_else(|| cache.join(header.vault.to_string()));
+    let index_directory = cache_directory.join("index");
+    (cache_directory, index_directory)
 }
 
 /// Reads a vault's header; needs no key.

@@ -304,3 +304,47 @@ fn zeros_where_a_disk_lost_sectors() {
     scene.check_lost(&[]);
     assert_eq!(scene.place.json(&["verify", "--all"])["whole"], true);
 }
+
+/// What is whole comes back, what is not is named and left alone, in a new file and in one that is there.
+#[test]
+fn a_restore_goes_on_past_damage() {
+    let scene = Scene::new();
+    flip(&scene.data(2), 5000);
+    let lost = CHUNK..2 * CHUNK;
+    let mut expected = scene.points[1].1.clone();
+    expected[lost.clone()].fill(0);
+    let restore = |target: &str, more: &[&str]| {
+        let arguments = ["restore", SECOND, "--disk", "vda", "--to", target, "--skip-damaged", "--json"];
+        let ended = scene.place.in_vault("", &[&arguments[..], more].concat());
+        assert_eq!(ended.code, Some(4), "{}", ended.errors);
+        let told: Value = serde_json::from_str(&ended.output).unwrap();
+        assert_eq!(told["whole"], false);
+        let range = &told["disks"][0]["damaged"][0];
+        assert_eq!((range["offset_bytes"].as_u64(), range["length_bytes"].as_u64()), (Some(CHUNK as u64), Some(CHUNK as u64)), "{told}");
+        assert_eq!(told["disks"][0]["damaged"].as_array().map(Vec::len), Some(1), "{told}");
+    };
+    let fresh = scene.place.text_path("fresh.raw");
+    restore(&fresh, &["--read-back"]);
+    assert!(fs::read(&fresh).unwrap() == expected);
+    let there = scene.place.image("there.raw", &vec![7; expected.len()]);
+    restore(&there, &["--overwrite"]);
+    expected[lost].fill(7);
+    assert!(fs::read(&there).unwrap() == expected);
+    let ended = scene.place.in_vault("", &["restore", SECOND, "--to", &scene.place.text_path("all"), "--skip-damaged"]);
+    assert_eq!(ended.code, Some(4));
+    assert!(ended.output.contains("DAMAGE: 256 KiB could not be restored"), "{}", ended.output);
+    let ended = scene.place.in_vault("", &["restore", OTHER, "--to", &scene.place.text_path("other"), "--skip-damaged", "--json"]);
+    assert_eq!(ended.json()["whole"], true);
+}
+
+/// Under a damaged map, all that it describes is left out; other disks of the point come back.
+#[test]
+fn a_restore_goes_on_past_a_damaged_map() {
+    let scene = Scene::new();
+    scene.packs().1.iter().for_each(|map| flip(map, 60));
+    let ended = scene.place.in_vault("", &["restore", OTHER, "--to", &scene.place.text_path("all"), "--skip-damaged", "--json"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.errors);
+    let told: Value = serde_json::from_str(&ended.output).unwrap();
+    assert_eq!(told["disks"][0]["damaged"][0]["length_bytes"].as_u64(), Some(3 * CHUNK as u64), "{told}");
+    assert!(fs::read(scene.place.path("all/vda.raw")).unwrap() == vec![0; 3 * CHUNK]);
+}

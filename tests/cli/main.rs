@@ -18,6 +18,7 @@ mod quiesce;
 mod recover;
 mod refused;
 mod restore;
+mod second;
 mod systems;
 mod trouble;
 mod vault;

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::object::Objects;
-use super::parallel::map_parallel;
 use super::{ManifestHash, StoredManifest, known};
+use crate::backend::map_parallel;
 use crate::catalogue::CatalogueError;
 use crate::format::known::{KnownManifest, KnownPoint, KnownState, KnownVerdict};
 use crate::format::names::{ObjectName, POINTS, STATES, VERDICTS};

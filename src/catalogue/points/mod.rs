@@ -10,7 +10,6 @@
 mod known;
 mod listing;
 mod object;
-mod parallel;
 #[cfg(test)]
 mod tests;
 

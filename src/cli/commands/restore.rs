@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use cairn::jobs::points;
-use cairn::jobs::restore::{RestoreRequest, RestoredPoint, restore};
+use cairn::jobs::restore::{RestoreRequest, RestoredDisk, RestoredPoint, restore};
+use cairn::restore::SkippedRange;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -20,11 +21,15 @@ All disks of a point go into a directory as DISK.raw, with the files kept with i
 New files are sparse. What an existing target has already is left alone, so a restore that was interrupted is completed by the same
 command, and going back a day writes only what changed in that day.
 
+A restore ends at the first range that the vault has lost. With --skip-damaged it writes all that is whole and lists the
+rest: these ranges are left as the target has them, holes in a new file. The exit code is then 4.
+
 Examples:
   cairn restore web01@latest --to /srv/restored
   cairn restore web01@2026-11-21 --disk vda --to /srv/web01.raw
   cairn restore web01@latest~1 --disk vda --to /dev/vg0/web01 --overwrite --read-back
-  cairn restore web01@latest --disk vda --to /srv/web01.raw --overwrite --dry-run")]
+  cairn restore web01@latest --disk vda --to /srv/web01.raw --overwrite --dry-run
+  cairn restore web01@latest --to /srv/rescued --skip-damaged")]
 pub(crate) struct RestoreArgs {
     /// The point: web01@latest, web01@latest~2, web01@2026-11-21, web01@2026-11-22T20:30:00Z, or the start of its id
     point: String,
@@ -49,6 +54,10 @@ pub(crate) struct RestoreArgs {
     #[arg(long, conflicts_with = "dry_run")]
     read_back: bool,
 
+    /// Leave out what the vault has lost, and list it, instead of ending there
+    #[arg(long, conflicts_with = "dry_run")]
+    skip_damaged: bool,
+
     /// Do not wait until everything written survives a loss of power
     #[arg(long, conflicts_with_all = ["dry_run", "read_back"])]
     no_sync: bool,
@@ -61,6 +70,7 @@ struct RestoreDocument {
     machine: String,
     time: String,
     dry_run: bool,
+    whole: bool,
     disks: Vec<DiskDocument>,
     files: Vec<String>,
     elapsed_seconds: f64,
@@ -81,6 +91,15 @@ struct DiskDocument {
     written_bytes: u64,
     zeroed_bytes: u64,
     read_back_bytes: u64,
+    damaged: Vec<RangeDocument>,
+}
+
+/// A range that the vault has lost.
+#[derive(Debug, Serialize)]
+struct RangeDocument {
+    offset_bytes: u64,
+    length_bytes: u64,
+    reason: String,
 }
 
 /// Restores.
@@ -98,17 +117,23 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> anyhow::Result<Exit>
         dry_run: args.dry_run,
         read_back: args.read_back,
         sync: !args.no_sync,
+        skip_damaged: args.skip_damaged,
     };
     let restored = restore(&vault, &request, &monitor)?;
     let ended = monitor.finish();
-    let exit = Exit::done(ended.warning_count);
     let document = document(&restored, args.dry_run, ended);
+    let exit = if document.whole { Exit::done(document.warning_count) } else { Exit::Damage };
     context.output.result(&document, || text(&document, context.output.width()))?;
     Ok(exit)
 }
 
 fn document(restored: &RestoredPoint, dry_run: bool, ended: Ended) -> RestoreDocument {
-    let disk = |disk: &cairn::jobs::restore::RestoredDisk| DiskDocument {
+    let range = |damaged: &SkippedRange| RangeDocument {
+        offset_bytes: damaged.range.offset(),
+        length_bytes: damaged.range.length(),
+        reason: damaged.reason.clone(),
+    };
+    let disk = |disk: &RestoredDisk| DiskDocument {
         name: disk.name.to_string(),
         path: disk.path.display().to_string(),
         content_id: disk.content_id.to_string(),
@@ -119,12 +144,14 @@ fn document(restored: &RestoredPoint, dry_run: bool, ended: Ended) -> RestoreDoc
         written_bytes: disk.report.written_bytes,
         zeroed_bytes: disk.report.zeroed_bytes,
         read_back_bytes: disk.report.read_back_bytes,
+        damaged: disk.damaged.iter().map(range).collect(),
     };
     RestoreDocument {
         id: restored.point.to_string(),
         machine: restored.machine.to_string(),
         time: restored.time.to_string(),
         dry_run,
+        whole: restored.disks.iter().all(|disk| disk.damaged.is_empty()),
         disks: restored.disks.iter().map(disk).collect(),
         files: restored.configs.iter().map(|path| path.display().to_string()).collect(),
         elapsed_seconds: ended.elapsed.as_secs_f64(),
@@ -160,5 +187,23 @@ fn text(document: &RestoreDocument, width: Option<u16>) -> String {
     if read_back > 0 {
         text.push_str(&format!("{} read back from the medium and compared\n", size(read_back)));
     }
+    text.push_str(&lost(document, width));
     text
+}
+
+/// What is not in the targets.
+fn lost(document: &RestoreDocument, width: Option<u16>) -> String {
+    if document.whole {
+        return String::new();
+    }
+    let (words, numbers) = (("DISK", Align::Left), [("OFFSET", Align::Right), ("LENGTH", Align::Right)]);
+    let mut table = Table::new(&[&[words][..], &numbers, &[("WHY", Align::Wrap)]].concat());
+    let mut bytes = 0;
+    for disk in &document.disks {
+        for range in &disk.damaged {
+            bytes += range.length_bytes;
+            table.row([disk.name.clone(), range.offset_bytes.to_string(), range.length_bytes.to_string(), range.reason.clone()]);
+        }
+    }
+    format!("\nDAMAGE: {} could not be restored and are left as the target had them:\n\n{}", size(bytes), table.render(width))
 }

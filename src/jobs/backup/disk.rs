@@ -118,17 +118,17 @@ impl Steps<'_> {
 }
 
 /// Takes what the scan finds: blocks into the session, entries into the map.
-pub(super) struct DiskSink<'a, 'sink> {
-    pub(super) session: &'a Mutex<WriteSession>,
-    pub(super) builder: MapBuilder<'static, 'sink>,
-    pub(super) base: Option<&'a MapReader<'static>>,
-    pub(super) grid: Grid,
-    pub(super) account: DiskAccount,
-    pub(super) read_bytes: u64,
-    pub(super) changed_bytes: u64,
+pub(in crate::jobs) struct DiskSink<'a, 'sink> {
+    pub(in crate::jobs) session: &'a Mutex<WriteSession>,
+    pub(in crate::jobs) builder: MapBuilder<'static, 'sink>,
+    pub(in crate::jobs) base: Option<&'a MapReader<'static>>,
+    pub(in crate::jobs) grid: Grid,
+    pub(in crate::jobs) account: DiskAccount,
+    pub(in crate::jobs) read_bytes: u64,
+    pub(in crate::jobs) changed_bytes: u64,
     /// Stored bytes that the monitor knows of: they are written some time after their chunk was scanned.
-    pub(super) told_stored_bytes: u64,
-    pub(super) monitor: &'a dyn Monitor,
+    pub(in crate::jobs) told_stored_bytes: u64,
+    pub(in crate::jobs) monitor: &'a dyn Monitor,
 }
 
 impl DiskSink<'_, '_> {

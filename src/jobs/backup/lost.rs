@@ -13,7 +13,7 @@ pub(super) fn is_lost(entry: &ChunkEntry, blocks: &Known) -> bool {
 
 /// A plan in which chunks that hints call unchanged are read all the same where what the base has of them is lost. It reads the base's map
 /// of all that is kept, so it is only for vaults in which verification has found damage.
-pub(super) fn read_lost(plan: Vec<PlanStep>, base: &MapReader<'_>, blocks: &Known) -> Vec<PlanStep> {
+pub(in crate::jobs) fn read_lost(plan: Vec<PlanStep>, base: &MapReader<'_>, blocks: &Known) -> Vec<PlanStep> {
     let mut steps = Vec::with_capacity(plan.len());
     for step in plan {
         match step.kind {

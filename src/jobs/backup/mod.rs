@@ -5,9 +5,9 @@
 //! refers to and a pending manifest, which collection removes. The index follows last: it can always be made anew.
 
 mod clones;
-mod disk;
+pub(super) mod disk;
 mod dry;
-mod lost;
+pub(super) mod lost;
 mod rest;
 mod scan;
 #[cfg(test)]
@@ -21,14 +21,14 @@ use jiff::{Timestamp, Unit};
 
 use super::JobError;
 use super::nodes::VaultNodes;
-use crate::catalogue::points::{Listing, Points};
+use super::publish::{lease_on, publish};
+use crate::catalogue::points::Listing;
 use crate::crypt::random;
-use crate::format::names::ObjectName;
-use crate::format::point::{ConfigFile, Consistency, Decision, DiskRecord, Manifest};
+use crate::format::point::{ConfigFile, Consistency, DiskRecord, Manifest};
 use crate::monitor::{Monitor, Problem};
 use crate::quiesce::{self, ACCOUNT_NAME, Account, Setup};
 use crate::source::{Hints, Source, SourceSpec};
-use crate::store::{Lease, PackReader, SessionOptions, StoreError, Vault, WriteSession};
+use crate::store::{PackReader, SessionOptions, Vault, WriteSession};
 use crate::units::{MachineName, PackId, PointId};
 use clones::Clones;
 use scan::DiskScan;
@@ -166,13 +166,7 @@ impl<'a> Attempt<'a> {
     fn run(&mut self, avoid: &mut HashSet<PackId>) -> Result<Option<Manifest>, JobError> {
         let base_points: Vec<PointId> = self.base().map(|base| base.point).into_iter().collect();
         let holder = format!("backup of {} by process {} on {}", self.request.machine, std::process::id(), host());
-        let lease = Lease::take(self.vault, &base_points, &holder)?;
-        // Only now does the lease keep the base, and only if no collection has taken it away since it was listed.
-        for point in &base_points {
-            if self.vault.backend().size_bytes(&ObjectName::Point(*point).to_string())?.is_none() {
-                return Ok(None);
-            }
-        }
+        let Some(lease) = lease_on(self.vault, &base_points, &holder)? else { return Ok(None) };
         let compression_level = self.request.compression_level.unwrap_or(self.vault.header().compression_level);
         let options = SessionOptions { compression_level, avoid: avoid.clone() };
         let session = Mutex::new(WriteSession::begin(self.vault, &lease, &self.packs, options)?);
@@ -192,7 +186,7 @@ impl<'a> Attempt<'a> {
         }
         let disks = scanned.into_iter().map(scan::ScannedDisk::into_record).collect();
         let manifest = self.manifest(point, taken, disks, account)?;
-        let published = self.publish(&manifest, &lease, &session, avoid)?;
+        let published = publish(self.vault, &manifest, &lease, &session, avoid, self.monitor)?;
         if published {
             kept.keep(point);
         }
@@ -212,25 +206,6 @@ impl<'a> Attempt<'a> {
             disk.source.check_unchanged()?;
         }
         Ok(scanned)
-    }
-
-    fn publish(&self, manifest: &Manifest, lease: &Lease, session: &WriteSession, avoid: &mut HashSet<PackId>) -> Result<bool, JobError> {
-        if self.monitor.cancelled() {
-            return Err(JobError::Cancelled);
-        }
-        self.monitor.step("publishing");
-        let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
-        points.put(manifest)?;
-        let vanished = session.vanished()?;
-        // Asked last: who took the lease for abandoned lists points after that, and sees this one.
-        let lost = lease.confirm();
-        if !vanished.is_empty() || matches!(lost, Err(StoreError::LeaseLost { .. })) {
-            avoid.extend(vanished);
-            // Whatever the answer, this point never becomes a user's: nobody else publishes it.
-            points.revoke(manifest.point, lease.id(), Timestamp::now())?;
-            return Ok(false);
-        }
-        Ok(points.publish(manifest.point, lease.id(), Timestamp::now())? == Decision::Published)
     }
 
     fn manifest(
@@ -285,7 +260,7 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 }
 
 /// This host's name, for a person.
-fn host() -> String {
+pub(super) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
     name.map_or_else(|_| "unknown host".to_owned(), |name| name.trim_end().to_owned())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::backend::{Backend, LocalDirectory, MemoryBackend};
 use crate::catalogue::map::{MapReader, Span};
+use crate::catalogue::points::Points;
 use crate::crypt::SecretBytes;
 use crate::crypt::slot::{PassphraseCost, Unlock};
 use crate::format::map::ChunkEntry;

@@ -91,6 +91,7 @@ fn restored(vault: &Vault, point: PointId, target: &Path) -> Result<Duration, Jo
         dry_run: false,
         read_back: false,
         sync: true,
+        skip_damaged: false,
     };
     let mut result = None;
     let time = timed(|| result = Some(restore(vault, &request, &Silent)));

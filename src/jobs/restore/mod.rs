@@ -21,7 +21,9 @@ use crate::format::names::ObjectName;
 use crate::format::point::{DiskRecord, Manifest};
 use crate::io::sync_directory;
 use crate::monitor::Monitor;
-use crate::restore::{Place, PlaceKind, PlaceOptions, RestoreError, RestoreOptions, RestoreReport, refuse_vault, restore_disk};
+use crate::restore::{
+    Place, PlaceKind, PlaceOptions, RestoreError, RestoreOptions, RestoreReport, Skipped, SkippedRange, refuse_vault, restore_disk,
+};
 use crate::store::{PackReader, Vault};
 use crate::units::{ContentId, MachineName, PointId};
 
@@ -45,6 +47,8 @@ pub struct RestoreRequest {
     pub read_back: bool,
     /// Return only when everything survives a loss of power.
     pub sync: bool,
+    /// Leave out what the vault has lost, and tell of it, instead of ending there.
+    pub skip_damaged: bool,
 }
 
 /// What was restored.
@@ -75,13 +79,16 @@ pub struct RestoredDisk {
     pub content_id: ContentId,
     /// What was done.
     pub report: RestoreReport,
+    /// What the vault has lost, ascending: left as the target had it, a hole in a new file. Only where that was asked for.
+    pub damaged: Vec<SkippedRange>,
 }
 
 /// Restores a point or one of its disks. In a dry run nothing is changed, and the report says what would have been done.
 ///
 /// # Errors
 /// [`JobError::Catalogue`] for the point; [`JobError::NoSuchDisk`], [`JobError::NoDirectory`]; [`JobError::Restore`] with the disk and, where it
-/// has one, the range: new files are then left under their `.cairn-partial` names, and the same request goes on with them.
+/// has one, the range: new files are then left under their `.cairn-partial` names, and the same request goes on with them. Where damage is
+/// skipped it is no error: it is told, and new files get their names with holes in those places.
 pub fn restore(vault: &Vault, request: &RestoreRequest, monitor: &dyn Monitor) -> Result<RestoredPoint, JobError> {
     let manifest = Points::new(vault.backend().as_ref(), vault.keys()).read(request.point)?.manifest;
     Restore::new(vault, request, &manifest, monitor).run()
@@ -191,8 +198,11 @@ impl<'a> Restore<'a> {
         let map = MapReader::new(nodes, disk.root, disk.grid);
         let RestoreRequest { dry_run, read_back, sync, .. } = *self.request;
         let options = RestoreOptions { dry_run, sync, read_back, parallel_requests: backend.parallel_requests() };
-        let report = restore_disk(&map, &packs, place.target(), options, self.monitor).map_err(|source| self.failed(disk, source))?;
-        Ok(RestoredDisk { name: disk.name.clone(), path: place.path().to_owned(), kind: place.kind(), content_id: disk.content_id, report })
+        let skipped = Skipped::default();
+        let skip = self.request.skip_damaged.then_some(&skipped);
+        let report = restore_disk(&map, &packs, place.target(), options, skip, self.monitor).map_err(|source| self.failed(disk, source))?;
+        let (name, path, kind, content_id) = (disk.name.clone(), place.path().to_owned(), place.kind(), disk.content_id);
+        Ok(RestoredDisk { name, path, kind, content_id, report, damaged: skipped.into_ranges() })
     }
 
     fn point_name(&self) -> String {

@@ -8,6 +8,7 @@ mod nodes;
 mod order;
 mod pipeline;
 mod reader;
+mod rebuild;
 mod writer;
 
 pub use buffer::Frame;
@@ -16,5 +17,6 @@ pub(crate) use frame::compress as compress_frame;
 pub(crate) use nodes::NodePacks;
 pub(crate) use pipeline::DataPipeline;
 pub use reader::{FramePlace, PackReader, Piece};
+pub use rebuild::RebuiltPack;
 pub(crate) use writer::FinishedPack;
 pub use writer::WrittenPack;

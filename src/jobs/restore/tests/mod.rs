@@ -13,7 +13,7 @@ use crate::monitor::Silent;
 
 fn request(point: PointId, disk: Option<&str>, to: &Path) -> RestoreRequest {
     let disk = disk.map(|disk| disk.parse().unwrap());
-    RestoreRequest { point, disk, to: to.to_owned(), overwrite: false, dry_run: false, read_back: false, sync: false }
+    RestoreRequest { point, disk, to: to.to_owned(), overwrite: false, dry_run: false, read_back: false, sync: false, skip_damaged: false }
 }
 
 /// Restores disk `vda` of a point.

@@ -129,7 +129,7 @@ impl Target for Troubled {
 fn to_target(vault: &TestVault, disk: &DiskRecord, target: &Troubled, read_back: bool) -> Result<RestoreReport, RestoreError> {
     let (packs, map) = readers(&vault.vault, disk);
     let options = RestoreOptions { dry_run: false, sync: true, read_back, parallel_requests: 1 };
-    restore_disk(&map, &packs, target, options, &Silent)
+    restore_disk(&map, &packs, target, options, None, &Silent)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Runs `work` on every item, `at_once` of them at the same time, in threads of their own: they wait for answers, so they are not those
 /// that compute. The results are in the order of the items.
-pub(super) fn map_parallel<I: Sync, O: Send>(items: &[I], at_once: usize, work: impl Fn(&I) -> O + Sync) -> Vec<O> {
+pub(crate) fn map_parallel<I: Sync, O: Send>(items: &[I], at_once: usize, work: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let threads = at_once.min(items.len());
     if threads <= 1 {
         return items.iter().map(work).collect();
