@@ -13,6 +13,7 @@ pub mod io;
 pub mod jobs;
 pub mod monitor;
 pub mod mount;
+pub mod policy;
 pub mod quiesce;
 pub mod restore;
 pub mod scan;

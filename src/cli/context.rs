@@ -35,6 +35,8 @@ pub(crate) struct Context {
     secrets: SecretArgs,
     progress: ProgressChoice,
     rates: Rates,
+    /// Set by the first signal, once a job has begun.
+    cancel: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -47,7 +49,7 @@ impl Context {
         };
         let output = Output::new(form, globals.color, globals.quiet, globals.verbose);
         let rates = Rates { upload: globals.limit_upload, download: globals.limit_download };
-        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates }
+        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates, cancel: Arc::default() }
     }
 
     /// The vault's place as given, or the default one.
@@ -103,7 +105,7 @@ impl Context {
 
     /// The vault, not opened.
     pub(crate) fn find_vault(&self) -> anyhow::Result<FoundVault> {
-        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?.limited(self.rates))
+        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?.limited(self.rates, Arc::clone(&self.cancel)))
     }
 
     /// The vault, opened.
@@ -136,9 +138,8 @@ impl Context {
 
     /// A monitor for a job that begins now; signals cancel it.
     pub(crate) fn monitor(&self) -> anyhow::Result<TerminalMonitor> {
-        let cancel = Arc::new(AtomicBool::new(false));
-        signals::cancel_on_signal(&cancel).context("the signal handlers cannot be installed")?;
-        Ok(TerminalMonitor::start(self.progress, &self.output, cancel))
+        signals::cancel_on_signal(&self.cancel).context("the signal handlers cannot be installed")?;
+        Ok(TerminalMonitor::start(self.progress, &self.output, Arc::clone(&self.cancel)))
     }
 }
 

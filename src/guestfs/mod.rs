@@ -21,6 +21,7 @@ mod iso;
 mod mapped;
 mod ntfs;
 mod pages;
+mod panics;
 mod recent;
 mod squashfs;
 mod swap;

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 
@@ -65,6 +67,29 @@ pub fn block_signals() {
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
     }
+}
+
+/// Time that has passed since the computer's start, without what it slept. No clock of another computer can be compared with it, nor this one
+/// after another start: [`boot_id`].
+pub fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one timespec through the pointer, which is valid for the call.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    // Linux has this clock; without an answer no time passes, and nobody is taken for dead.
+    if status == 0 { Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32) } else { Duration::ZERO }
+}
+
+/// What tells this start of the computer from all others; `None` where the system does not say.
+pub fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.trim().chars().filter(|char| *char != '-').collect();
+    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+}
+
+/// Bytes that a file in this directory could still take; `None` where the system does not say.
+pub fn free_bytes(directory: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(directory).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
 }
 
 /// Maps a whole file read-only. Cairn maps only files that nobody changes in place: sealed index segments.

@@ -13,7 +13,7 @@ use crate::restore::{RestoreError, is_map_damage};
 use crate::scan::ScanError;
 use crate::source::{HintError, SourceError};
 use crate::store::StoreError;
-use crate::units::{GridError, KeySlotId, MachineName, NameError};
+use crate::units::{GridError, KeySlotId, MachineName, NameError, PointId};
 
 /// What a failure means to whoever started the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,22 @@ pub enum JobError {
         /// The time.
         time: Timestamp,
     },
+    /// Another collection is under way.
+    #[error("another collection is under way: {holder}; this one leaves the vault to it")]
+    Collecting {
+        /// Who holds its lease.
+        holder: String,
+    },
+    /// A point of which nobody can tell what it needs.
+    #[error(
+        "nothing is collected: what recovery point {point} needs cannot be told, because its manifest is lost ({reason}); put it back from a copy          of the vault, or give up what only such points need with --give-up-lost-points"
+    )]
+    PointsLost {
+        /// The point.
+        point: PointId,
+        /// What is wrong with its manifest.
+        reason: String,
+    },
     /// Collections took away again and again what a backup referred to.
     #[error("{machine} could not be backed up: in {attempts} tries a collection took away data that the backup referred to; run it again")]
     Overtaken {
@@ -198,6 +214,7 @@ impl JobError {
             Self::Store(error) if error.is_damage() => ErrorKind::Damage,
             Self::Catalogue(error) if is_map_damage(error) => ErrorKind::Damage,
             Self::Restore { source, .. } if source.is_damage() => ErrorKind::Damage,
+            Self::PointsLost { .. } => ErrorKind::Damage,
             _ => ErrorKind::Other,
         }
     }

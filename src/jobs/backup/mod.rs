@@ -1,7 +1,7 @@
 //! Backing up a machine: one recovery point with all its disks, incremental against the machine's latest by itself.
 //!
 //! Order of writes (FORMAT.md, "order of writes"): lease; lists; data packs, durable; metadata packs, durable; manifest, durable and
-//! pending; lists again; verdict. A crash before the verdict leaves the old points as they are and at worst packs that nobody
+//! pending; lists again; a look whether the lease is still there; verdict. A crash before the verdict leaves the old points as they are and at worst packs that nobody
 //! refers to and a pending manifest, which collection removes. The index follows last: it can always be made anew.
 
 mod clones;
@@ -23,11 +23,12 @@ use super::JobError;
 use super::nodes::VaultNodes;
 use crate::catalogue::points::{Listing, Points};
 use crate::crypt::random;
+use crate::format::names::ObjectName;
 use crate::format::point::{ConfigFile, Consistency, Decision, DiskRecord, Manifest};
 use crate::monitor::{Monitor, Problem};
 use crate::quiesce::{self, ACCOUNT_NAME, Account, Setup};
 use crate::source::{Hints, Source, SourceSpec};
-use crate::store::{Lease, PackReader, SessionOptions, Vault, WriteSession};
+use crate::store::{Lease, PackReader, SessionOptions, StoreError, Vault, WriteSession};
 use crate::units::{MachineName, PackId, PointId};
 use clones::Clones;
 use scan::DiskScan;
@@ -106,7 +107,7 @@ pub fn backup(vault: &Arc<Vault>, request: &BackupRequest, monitor: &dyn Monitor
             Some(manifest) => return Ok(BackupReport { manifest, published: true }),
             None => monitor.problem(Problem {
                 subject: request.machine.to_string(),
-                message: "a collection took away data that this backup referred to; it begins again".to_owned(),
+                message: "a collection overtook this backup; it begins again".to_owned(),
             }),
         }
     }
@@ -166,6 +167,12 @@ impl<'a> Attempt<'a> {
         let base_points: Vec<PointId> = self.base().map(|base| base.point).into_iter().collect();
         let holder = format!("backup of {} by process {} on {}", self.request.machine, std::process::id(), host());
         let lease = Lease::take(self.vault, &base_points, &holder)?;
+        // Only now does the lease keep the base, and only if no collection has taken it away since it was listed.
+        for point in &base_points {
+            if self.vault.backend().size_bytes(&ObjectName::Point(*point).to_string())?.is_none() {
+                return Ok(None);
+            }
+        }
         let compression_level = self.request.compression_level.unwrap_or(self.vault.header().compression_level);
         let options = SessionOptions { compression_level, avoid: avoid.clone() };
         let session = Mutex::new(WriteSession::begin(self.vault, &lease, &self.packs, options)?);
@@ -215,8 +222,9 @@ impl<'a> Attempt<'a> {
         let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
         points.put(manifest)?;
         let vanished = session.vanished()?;
-        lease.check()?;
-        if !vanished.is_empty() {
+        // Asked last: who took the lease for abandoned lists points after that, and sees this one.
+        let lost = lease.confirm();
+        if !vanished.is_empty() || matches!(lost, Err(StoreError::LeaseLost { .. })) {
             avoid.extend(vanished);
             // Whatever the answer, this point never becomes a user's: nobody else publishes it.
             points.revoke(manifest.point, lease.id(), Timestamp::now())?;

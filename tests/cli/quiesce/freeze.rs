@@ -40,7 +40,9 @@ impl Frozen {
 
     /// Arguments of a backup with this snapshot.
     pub(super) fn arguments<'a>(&'a self, [take, remove]: &'a [String; 2], more: &[&'a str]) -> Vec<&'a str> {
-        [&["--freeze", &self.mount, "--snapshot-command", take, "--snapshot-remove", remove], more].concat()
+        // Ten seconds may not be enough where many tests run at once.
+        let patient: &[&str] = if more.contains(&"--freeze-timeout") { &[] } else { &["--freeze-timeout", "600"] };
+        [&["--freeze", &self.mount, "--snapshot-command", take, "--snapshot-remove", remove], patient, more].concat()
     }
 
     /// Whether the filesystem is frozen. Where it is, it is not any more: this is the end of a test.
