@@ -23,7 +23,7 @@ use super::error::Said;
 use super::permit::open_config;
 use super::run::{Helper, run};
 use super::scripts::{ending, said};
-use crate::io::{TEMPORARY_PREFIX, replace_durable, sync_directory};
+use crate::io::{TEMPORARY_PREFIX, boot_id, replace_durable, sync_directory};
 use crate::monitor::{Monitor, Problem};
 
 /// The version of notes.
@@ -74,8 +74,8 @@ struct Process {
 impl Process {
     fn this() -> Self {
         let pid = std::process::id();
-        let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        Self { pid, started: started(pid).unwrap_or_default(), boot: read("/proc/sys/kernel/random/boot_id") }
+        let boot = boot_id().map(|boot| format!("{:032x}", u128::from_be_bytes(boot))).unwrap_or_default();
+        Self { pid, started: started(pid).unwrap_or_default(), boot }
     }
 
     fn is_alive(&self) -> bool {

@@ -149,6 +149,8 @@ impl<'a> Rest<'a> {
     fn pre_script(&mut self) -> Result<(), QuiesceError> {
         let Some(config) = &self.scripts else { return Ok(()) };
         let file = self.setup.options.scripts.clone().unwrap_or_default();
+        // The next start may be in another directory.
+        let file = std::path::absolute(&file).unwrap_or(file);
         self.note.change(|owed| owed.push(Owed::PostScript { file }))?;
         self.monitor.step("running the pre-script");
         self.post_is_due = true;

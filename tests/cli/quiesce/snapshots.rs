@@ -86,7 +86,7 @@ fn a_clone_is_taken_while_the_filesystem_in_the_image_is_frozen() {
     let outer_mount = outer.text_path("").trim_end_matches('/').to_owned();
     bench.fails("an image that is to be cloned", &["--snapshot", "clone", "--freeze", &outer_mount]);
     for way in [&["--snapshot", "clone"][..], &["--keep-clone"]] {
-        let told = bench.told(0, &[&["--freeze", &inner], way].concat());
+        let told = bench.told(0, &[&["--freeze", &inner, "--freeze-timeout", "600"], way].concat());
         assert_eq!((told["consistency"].as_str(), &told["quiesce"]["freeze"]["held"]), (Some("filesystem"), &json!(true)), "{told}");
         assert_eq!(clones(&outer), usize::from(way.len() == 1));
         let restored = bench.place.text_path("restored.img");
