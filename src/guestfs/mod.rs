@@ -22,6 +22,7 @@ mod lookups;
 mod mapped;
 mod ntfs;
 mod pages;
+mod panics;
 mod recent;
 mod squashfs;
 mod swap;
