@@ -101,13 +101,22 @@ fn mappings_are_moved_in_the_order_of_the_log() {
     let moved = volume.mappings(&volume.inode(one).expect("sound"), Fork::Data).expect("sound")[0];
     let at = |start| Mapping { start, count: 2, ..moved };
     let remap = |inode, mapping, is_removed| Intent::Remap(vec![Remap { inode, fork: Fork::Data, mapping, is_removed }]);
-    let steps = vec![remap(two, at(9), true), remap(two, at(9), false), remap(two, Mapping { unwritten: true, ..at(40) }, false)];
+    let unwritten = |start| Mapping { unwritten: true, ..at(start) };
+    let steps = vec![
+        remap(two, at(9), true),
+        remap(two, at(9), false),
+        remap(two, at(20), true),
+        remap(two, unwritten(20), false),
+        remap(two, unwritten(40), false),
+    ];
     let fs = finished(&image, steps).expect("sound");
     let (after, more) = state(&fs, two);
-    // Block 8 is a hole; 9 and 10 hold now what the first two blocks of the other file do, and two more are reserved past the end.
+    // Blocks 9 and 10 hold now what the first two blocks of the other file do; 20 and 21 are where these are too, but as reserved and not
+    // written they are zeros; two more are reserved past the end.
     let mut expected = before;
     expected[9 * 4096..10 * 4096].fill(1);
     expected[10 * 4096..11 * 4096].fill(2);
+    expected[20 * 4096..22 * 4096].fill(0);
     assert!(expected == after);
     assert_eq!(more, used + 2 * BLOCK);
     assert!(fs.open(Node(one)).is_ok());
