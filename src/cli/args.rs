@@ -37,7 +37,7 @@ Environment:
   CAIRN_PASSPHRASE_COMMAND  as --passphrase-command
   CAIRN_KEY_FILE            as --key-file
   CAIRN_CONFIG_DIR          definitions of machines, and host.toml
-  CAIRN_STATE_DIR           what this host keeps of what it did: the record of jobs, locks
+  CAIRN_STATE_DIR           the record of jobs, and locks
   NO_COLOR                  as --color never";
 
 /// What was typed.
