@@ -8,6 +8,8 @@ pub mod catalogue;
 pub mod crypt;
 pub mod format;
 pub mod guestfs;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod image;
 pub mod io;
 pub mod jobs;

@@ -37,8 +37,9 @@ Environment:
   CAIRN_PASSPHRASE_FILE     as --passphrase-file
   CAIRN_PASSPHRASE_COMMAND  as --passphrase-command
   CAIRN_KEY_FILE            as --key-file
-  CAIRN_STATE_DIR           what this host keeps of what it did [default: /var/lib/cairn for root, ~/.local/state/cairn]
   CAIRN_TO_PASSPHRASE       and the like: the same for the vault that cairn copy copies to
+  CAIRN_CONFIG_DIR          definitions of machines, and host.toml [default: /etc/cairn for root, ~/.config/cairn]
+  CAIRN_STATE_DIR           what this host keeps of what it did [default: /var/lib/cairn for root, ~/.local/state/cairn]
   NO_COLOR                  as --color never";
 
 /// What was typed.
@@ -129,6 +130,16 @@ pub(crate) enum Command {
     Volumes(commands::volumes::VolumesArgs),
     /// List the points in which a path exists, and where it changed
     Versions(commands::versions::VersionsArgs),
+    /// Define machines, so that a backup needs nothing but their names
+    Machine(commands::machine::MachineArgs),
+    /// Show how every machine stands: the last backup, the next one, what is wrong
+    Status(commands::status::StatusArgs),
+    /// Show what ran, what runs, and end it
+    Jobs(commands::jobs::JobsArgs),
+    /// Back up the machines of this host by their policies, until told to stop
+    Run(commands::run::RunArgs),
+    /// Write a unit for systemd that keeps `cairn run` going to standard output
+    SystemdUnit(commands::systemd_unit::SystemdUnitArgs),
     /// Read points again, hash them again, and name all damage
     Verify(commands::verify::VerifyArgs),
     /// Copy recovery points to another vault

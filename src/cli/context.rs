@@ -1,24 +1,30 @@
 //! What the global options mean.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
 use cairn::backend::Rates;
 use cairn::catalogue::points::Listing;
 use cairn::crypt::slot::Unlock;
+use cairn::host::{FileLock, HostError, JobKind, Machines, NewJob, machine_lock};
 use cairn::jobs::vault::{FoundVault, Limits};
 use cairn::jobs::{JobError, points};
 use cairn::quiesce::{Helper, Options, Setup};
 use cairn::store::{StoreError, Vault};
+use cairn::units::MachineName;
 
 use super::args::Globals;
+use super::exit::Exit;
 use super::fault::usage;
 use super::homes::Homes;
 use super::output::{Form, Output};
 use super::progress::{ProgressChoice, TerminalMonitor};
+use super::recording::{self, Recording};
 use super::render::safe;
 use super::secret::{SecretArgs, SecretSource, UNLOCK};
 use super::signals;
@@ -35,8 +41,17 @@ pub(crate) struct Context {
     secrets: SecretArgs,
     progress: ProgressChoice,
     rates: Rates,
+    job: Mutex<CurrentJob>,
     /// Set by the first signal, once a job has begun.
     cancel: Arc<AtomicBool>,
+    handles_signals: Mutex<bool>,
+}
+
+/// The job that this process does, if it does one that is recorded.
+#[derive(Debug, Default)]
+struct CurrentJob {
+    recording: Option<Arc<Recording>>,
+    _machine: Option<FileLock>,
 }
 
 impl Context {
@@ -49,7 +64,8 @@ impl Context {
         };
         let output = Output::new(form, globals.color, globals.quiet, globals.verbose);
         let rates = Rates { upload: globals.limit_upload, download: globals.limit_download };
-        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates, cancel: Arc::default() }
+        let (job, cancel, handles_signals) = Default::default();
+        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates, job, cancel, handles_signals }
     }
 
     /// The vault's place as given, or the default one.
@@ -81,7 +97,7 @@ impl Context {
     }
 
     /// The directory in which this computer remembers the last points of vaults.
-    fn memory_directory(&self) -> anyhow::Result<PathBuf> {
+    pub(crate) fn memory_directory(&self) -> anyhow::Result<PathBuf> {
         Homes::from_environment().memory().ok_or_else(|| usage("there is no place to remember vaults in; set HOME or XDG_STATE_HOME"))
     }
 
@@ -162,8 +178,102 @@ impl Context {
 
     /// A monitor for a job that begins now; signals cancel it.
     pub(crate) fn monitor(&self) -> anyhow::Result<TerminalMonitor> {
-        signals::cancel_on_signal(&self.cancel).context("the signal handlers cannot be installed")?;
-        Ok(TerminalMonitor::start(self.progress, &self.output, Arc::clone(&self.cancel)))
+        self.cancel_on_signal()?;
+        Ok(TerminalMonitor::start(self.progress, &self.output, Arc::clone(&self.cancel), self.recording()))
+    }
+
+    /// Signals set the flag from now on.
+    fn cancel_on_signal(&self) -> anyhow::Result<()> {
+        let mut handles = self.handles_signals.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*handles {
+            signals::cancel_on_signal(&self.cancel).context("the signal handlers cannot be installed")?;
+            *handles = true;
+        }
+        Ok(())
+    }
+
+    /// The directory of what this host keeps of what it did.
+    pub(crate) fn state_directory(&self) -> anyhow::Result<PathBuf> {
+        Homes::from_environment()
+            .state()
+            .ok_or_else(|| usage("there is no place for the record of jobs; set HOME, XDG_STATE_HOME or CAIRN_STATE_DIR"))
+    }
+
+    /// The directory of what people told this host.
+    pub(crate) fn configuration_directory(&self) -> anyhow::Result<PathBuf> {
+        let directory = Homes::from_environment().configuration();
+        directory.ok_or_else(|| usage("there is no place for definitions of machines; set HOME, XDG_CONFIG_HOME or CAIRN_CONFIG_DIR"))
+    }
+
+    /// The machines that this host knows.
+    pub(crate) fn machines(&self) -> anyhow::Result<Machines> {
+        Ok(Machines::below(&self.configuration_directory()?))
+    }
+
+    /// What the command does from here on is a job: it is recorded, and hooks are told how it ended. One backup of a machine runs at a
+    /// time. Where there is no place for records or locks, the job goes on without.
+    pub(crate) fn begin_job(&self, kind: JobKind, machine: Option<&MachineName>) -> anyhow::Result<()> {
+        let places = self.state_directory().and_then(|state| Ok((state, self.configuration_directory()?)));
+        let (state, configuration) = match places {
+            Ok(places) => places,
+            Err(error) => {
+                self.output.warning(&format!("{error}; the job goes on, unrecorded"));
+                return Ok(());
+            }
+        };
+        let lock = match machine.filter(|_| kind == JobKind::Backup) {
+            Some(machine) => self.lock_machine(&state, machine)?,
+            None => None,
+        };
+        let scheduled = std::env::var_os(recording::SCHEDULED).is_some();
+        // Whoever sees the entry may ask for its end; at a prompt the system's own handling of signals is the right one.
+        if self.secret_source() != SecretSource::Prompt || !std::io::stdin().is_terminal() {
+            self.cancel_on_signal()?;
+        }
+        let job = NewJob { kind, machine: machine.cloned(), vault: recording::place(&self.vault_location()?), scheduled };
+        let recording = Recording::begin(&state, &configuration, job, &self.output);
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = CurrentJob { recording: Some(Arc::new(recording)), _machine: lock };
+        Ok(())
+    }
+
+    fn lock_machine(&self, state: &Path, machine: &MachineName) -> anyhow::Result<Option<FileLock>> {
+        match FileLock::take(&machine_lock(state, machine), &format!("a backup of {machine}")) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error @ HostError::Locked { .. }) => Err(error.into()),
+            Err(error) => {
+                self.output.warning(&format!("{error}; nothing keeps a second backup of {machine} from running beside this one"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// What came of the job, for its entry in the record.
+    pub(crate) fn job_result(&self, result: &str) {
+        if let Some(recording) = self.recording() {
+            recording.result(result);
+        }
+    }
+
+    /// The command ends like this, and so does its job, if it has one.
+    pub(crate) fn end_job(&self, exit: Exit, errors: &[String]) {
+        if let Some(recording) = self.recording() {
+            recording.end(exit, errors);
+        }
+    }
+
+    fn recording(&self) -> Option<Arc<Recording>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner).recording.clone()
+    }
+
+    /// The global options for another process that works on the same vault, and variables that say the same where there is no option.
+    pub(crate) fn for_another_process(&self) -> anyhow::Result<Vec<OsString>> {
+        let mut options = vec!["--vault".into(), self.vault_location()?.into()];
+        let rates = [("--limit-upload", self.rates.upload), ("--limit-download", self.rates.download)];
+        for (option, rate) in rates.into_iter().filter_map(|(option, rate)| Some((option, rate?))) {
+            options.extend([option.into(), rate.to_string().into()]);
+        }
+        options.extend(self.secrets.options());
+        Ok(options)
     }
 }
 

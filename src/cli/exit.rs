@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Warnings,
     /// Damage was found in the vault.
     Damage,
+    /// A machine is not protected as it should be.
+    Unprotected,
     /// Ended by Ctrl-C or SIGTERM; the vault is as it was.
     Interrupted,
 }
@@ -28,6 +30,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Warnings => 3,
             Self::Damage => 4,
+            Self::Unprotected => 5,
             Self::Interrupted => 130,
         }
     }
@@ -52,6 +55,7 @@ Exit codes:
   2    the command line is wrong; nothing was begun
   3    done, with warnings
   4    damage was found in the vault
+  5    a machine is not protected as it should be (cairn status)
   130  ended by Ctrl-C or SIGTERM; the vault is as it was";
 
 #[cfg(test)]
@@ -60,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_help() {
-        for exit in [Exit::Done, Exit::Failed, Exit::Usage, Exit::Warnings, Exit::Damage, Exit::Interrupted] {
+        for exit in [Exit::Done, Exit::Failed, Exit::Usage, Exit::Warnings, Exit::Damage, Exit::Unprotected, Exit::Interrupted] {
             assert!(HELP.contains(&format!("\n  {:<4} ", exit.code())), "{exit:?} is not in the help");
         }
     }

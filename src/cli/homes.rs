@@ -1,4 +1,5 @@
-//! Where things lie when nobody says where: the vault, the cache of what can be fetched or built again, what is remembered.
+//! Where things lie when nobody says where: the vault, the cache of what can be fetched or built again, what is remembered, what this host
+//! was told about its machines.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,9 @@ pub(crate) struct Homes {
     data_home: Option<PathBuf>,
     cache_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
+    config_home: Option<PathBuf>,
     state: Option<PathBuf>,
+    configuration: Option<PathBuf>,
 }
 
 impl Homes {
@@ -23,7 +26,9 @@ impl Homes {
             data_home: variable("XDG_DATA_HOME"),
             cache_home: variable("XDG_CACHE_HOME"),
             state_home: variable("XDG_STATE_HOME"),
+            config_home: variable("XDG_CONFIG_HOME"),
             state: variable("CAIRN_STATE_DIR"),
+            configuration: variable("CAIRN_CONFIG_DIR"),
         }
     }
 
@@ -42,9 +47,14 @@ impl Homes {
         Some(self.state()?.join("seen"))
     }
 
-    /// What this computer keeps of what it did: the memory, and notes of what must be undone.
+    /// What this computer keeps of what it did: the record of jobs, locks, the memory, and notes of what must be undone.
     pub(crate) fn state(&self) -> Option<PathBuf> {
         self.state.clone().or_else(|| self.place("/var/lib/cairn", self.state_home.as_deref(), ".local/state", "cairn"))
+    }
+
+    /// What people told this computer: definitions of machines, settings.
+    pub(crate) fn configuration(&self) -> Option<PathBuf> {
+        self.configuration.clone().or_else(|| self.place("/etc/cairn", self.config_home.as_deref(), ".config", "cairn"))
     }
 
     fn place(&self, of_root: &str, base: Option<&Path>, below_home: &str, name: &str) -> Option<PathBuf> {
@@ -66,8 +76,9 @@ mod tests {
         assert_eq!(root.vault(), Some("/var/lib/cairn/vault".into()));
         assert_eq!(root.cache(), Some("/var/cache/cairn".into()));
         assert_eq!(root.memory(), Some("/var/lib/cairn/seen".into()));
-        let told = Homes { state: Some("/s".into()), ..root };
-        assert_eq!((told.state(), told.memory()), (Some("/s".into()), Some("/s/seen".into())));
+        assert_eq!((root.state(), root.configuration()), (Some("/var/lib/cairn".into()), Some("/etc/cairn".into())));
+        let told = Homes { state: Some("/s".into()), configuration: Some("/c".into()), ..root };
+        assert_eq!((told.memory(), told.configuration()), (Some("/s/seen".into()), Some("/c".into())));
         let user = Homes { home: Some("/home/a".into()), ..Homes::default() };
         assert_eq!(user.vault(), Some("/home/a/.local/share/cairn/vault".into()));
         assert_eq!(user.cache(), Some("/home/a/.cache/cairn".into()));
@@ -76,6 +87,7 @@ mod tests {
         assert_eq!(moved.vault(), Some("/d/cairn/vault".into()));
         assert_eq!(moved.cache(), Some("/c/cairn".into()));
         assert_eq!(moved.memory(), Some("/s/cairn/seen".into()));
+        assert_eq!(moved.configuration(), Some("/home/a/.config/cairn".into()));
         assert_eq!(Homes::default().vault(), None);
     }
 }

@@ -7,6 +7,7 @@ mod args;
 mod background;
 mod commands;
 mod context;
+mod definition;
 mod exit;
 mod fault;
 mod homes;
@@ -15,8 +16,10 @@ mod look;
 mod moment;
 mod output;
 mod progress;
+mod protection;
 mod quiesce;
 mod rate;
+mod recording;
 mod render;
 mod secret;
 mod signals;
@@ -44,10 +47,11 @@ pub(crate) fn run() -> ExitCode {
     };
     let context = Context::new(cli.globals);
     let verifies = matches!(cli.command, Command::Verify(_));
-    let exit = match dispatch(&context, cli.command) {
-        Ok(exit) => exit,
+    let (exit, errors) = match dispatch(&context, cli.command) {
+        Ok(exit) => (exit, Vec::new()),
         Err(error) => fail(&context, &error, verifies),
     };
+    context.end_job(exit, &errors);
     exit.into()
 }
 
@@ -68,6 +72,11 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Tar(args) => commands::tar::run(context, &args),
         Command::Volumes(args) => commands::volumes::run(context, &args),
         Command::Versions(args) => commands::versions::run(context, &args),
+        Command::Machine(args) => commands::machine::run(context, args),
+        Command::Status(args) => commands::status::run(context, &args),
+        Command::Jobs(args) => commands::jobs::run(context, args),
+        Command::Run(args) => commands::run::run(context, &args),
+        Command::SystemdUnit(args) => commands::systemd_unit::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
         Command::Copy(args) => commands::copy::run(context, args),
         Command::Mirror(args) => commands::mirror::run(context, &args),
@@ -99,7 +108,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn fail(context: &Context, error: &anyhow::Error, verifies: bool) -> Exit {
+fn fail(context: &Context, error: &anyhow::Error, verifies: bool) -> (Exit, Vec<String>) {
     let exit = fault::exit(error);
     let mut messages = match exit {
         Exit::Interrupted => vec![fault::interrupted(error).to_owned()],
@@ -114,5 +123,5 @@ fn fail(context: &Context, error: &anyhow::Error, verifies: bool) -> Exit {
         // The text on standard error has said it already; where standard output fails too, nothing is left to do.
         let _ = context.output.result(&fault::ErrorDocument::new(&messages, exit), String::new);
     }
-    exit
+    (exit, messages)
 }

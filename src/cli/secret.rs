@@ -31,6 +31,16 @@ pub(crate) struct SecretArgs {
     key_file: Option<PathBuf>,
 }
 
+impl SecretArgs {
+    /// The same options as they are typed.
+    pub(crate) fn options(&self) -> Vec<OsString> {
+        let file = self.passphrase_file.iter().flat_map(|path| ["--passphrase-file".into(), path.clone().into_os_string()]);
+        let command = self.passphrase_command.iter().flat_map(|command| ["--passphrase-command".into(), command.clone()]);
+        let key = self.key_file.iter().flat_map(|path| ["--key-file".into(), path.clone().into_os_string()]);
+        file.chain(command).chain(key).collect()
+    }
+}
+
 /// The options that say where the secret of a new key slot comes from.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct NewSecretArgs {

@@ -62,7 +62,7 @@ impl Place {
 
     /// Root's own places are the whole machine's, which no test may touch.
     pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
-        let names = ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "CAIRN_STATE_DIR"];
+        let names = ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "CAIRN_STATE_DIR", "CAIRN_CONFIG_DIR"];
         names.into_iter().map(|name| (name, self.path(name))).collect()
     }
 

@@ -154,9 +154,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     let script = format!("{} points --all | :; exit ${{PIPESTATUS[0]}}", assert_cmd::cargo::cargo_bin("cairn").display());
     let mut bash = assert_cmd::Command::new("bash");
     bash.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", place.text_path("")).env("CAIRN_VAULT", place.vault());
-    for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME"] {
-        bash.env(variable, place.path(variable));
-    }
+    bash.envs(place.variables());
     let ended = crate::place::Ended::of(&bash.args(["-c", &script]).output().unwrap());
     assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
 }

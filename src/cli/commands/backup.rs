@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cairn::host::JobKind;
 use cairn::jobs::backup::{BackupReport, BackupRequest, DiskRequest, backup};
 use cairn::jobs::sources;
 use cairn::quiesce::Account;
@@ -15,6 +16,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::definition;
 use super::super::exit::Exit;
 use super::super::fault::usage;
 use super::super::json::{ConsistencyChoice, PointDocument};
@@ -23,10 +25,14 @@ use super::super::progress::{Ended, Warning};
 use super::super::quiesce::{QuiesceArgs, account, words};
 use super::super::render::{Align, Table, duration, rate, safe, size};
 
+/// How much of what hints call unchanged is read all the same, unless somebody says, in percent.
+pub(crate) const PERCENT_OF_HINTS: f64 = 1.0;
+
 /// Options of `cairn backup`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The machine's latest point is the base: what is as it was there is not stored again.
+The machine's latest point is the base: what is as it was there is not stored again. Without --disk, the
+disks and all else come from the machine's definition (`cairn machine`); tags and files are added to its own.
 
 A source is a raw image, a block device, or a qcow2, VHD, VHDX or VMDK image with what it rests on.
 The format is recognised; FORMAT:PATH says it (raw, qcow2, vhd, vhdx, vmdk). It must be said for an
@@ -41,6 +47,7 @@ earn the point its label; docs/consistency.md tells how.
 Examples:
   cairn backup web01 --disk vda=/var/lib/libvirt/images/web01.qcow2
   cairn backup db01 --disk sda=/dev/vg0/db01-snap --disk sdb=/dev/vg1/data-snap --consistency filesystem --tag nightly
+  cairn backup web01                       (as `cairn machine add web01` says)
   cairn backup web01 --disk vda=web01.qcow2 --changed vda=changes.json --verify-hints 5%
   cairn backup web01 --disk vda=web01.img --keep-clone
   cairn backup web01 --disk vda=web01.img --scripts /etc/azure/VMSnapshotScriptPluginConfig.json --snapshot clone
@@ -51,13 +58,13 @@ pub(crate) struct BackupArgs {
     /// The machine's name: letters, digits, '.', '_', '-'
     machine: String,
 
-    /// A disk: its name and where to read it; once for each disk
-    #[arg(long = "disk", value_name = "NAME=SOURCE", required = true)]
-    disks: Vec<OsString>,
+    /// A disk: its name and where to read it; once for each disk [default: those of the machine's definition]
+    #[arg(long = "disk", value_name = "NAME=SOURCE")]
+    pub(crate) disks: Vec<OsString>,
 
     /// Tag the point; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
 
     /// How far the machine was at rest when the disks were as they are read, where Cairn does not see to it
     #[arg(long, value_enum, value_name = "KIND", default_value_t, conflicts_with_all = ["scripts", "freeze"])]
@@ -69,23 +76,23 @@ pub(crate) struct BackupArgs {
 
     /// Keep a file with the point, a machine's configuration for example; may be given several times
     #[arg(long = "config", value_name = "FILE")]
-    configs: Vec<PathBuf>,
+    pub(crate) configs: Vec<PathBuf>,
 
     /// What has changed on a disk since the base, from qemu-img map, nbdinfo, rbd diff, thin_delta or in Cairn's own JSON
     #[arg(long = "changed", value_name = "NAME=FILE")]
-    changed: Vec<OsString>,
+    pub(crate) changed: Vec<OsString>,
 
-    /// How much of what --changed or a clone calls unchanged is read and compared all the same
-    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
-    verify_hints: f64,
+    /// How much of what --changed or a clone calls unchanged is read and compared all the same [default: 1%]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) verify_hints: Option<f64>,
 
     /// On XFS and btrfs, read a reflink clone of each raw image, and keep it beside the image: the next backup then reads only what changed
     #[arg(long)]
-    keep_clone: bool,
+    pub(crate) keep_clone: bool,
 
     /// Compression for this backup: a zstd level, 1 to 19 [default: the vault's]
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
-    compression: Option<i32>,
+    pub(crate) compression: Option<i32>,
 
     /// Find out what would be stored; write nothing
     #[arg(long)]
@@ -114,24 +121,29 @@ struct NamedPath {
 }
 
 /// Makes the point.
-pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(context: &Context, mut args: BackupArgs) -> anyhow::Result<Exit> {
     let machine: MachineName = name(&args.machine)?;
+    let definition = definition::fill(context, &machine, &mut args)?;
     let disks = args.disks.iter().map(|disk| named_path("--disk", disk)).collect::<anyhow::Result<Vec<_>>>()?;
     let changed = args.changed.iter().map(|changed| named_path("--changed", changed)).collect::<anyhow::Result<Vec<_>>>()?;
     check_names(&disks, &changed)?;
-    let options = args.quiesce.options(args.keep_clone)?;
+    let options = definition::consistency(args.quiesce.options(args.keep_clone)?, definition.as_ref());
+    options.check(args.keep_clone).map_err(|error| usage(error.to_string()))?;
     let time = args.time.as_deref().map(|time| moment(time, &TimeZone::system())).transpose()?;
+    if !args.dry_run {
+        context.begin_job(JobKind::Backup, Some(&machine))?;
+    }
     let vault = context.open_vault()?;
     let request = BackupRequest {
         machine,
         disks: open_disks(&vault, &disks, &changed, args.keep_clone)?,
+        configs: definition::configs(&args, definition)?,
         tags: args.tags,
         consistency: args.consistency.into(),
         quiesce: Some(context.quiesce(options)?),
         time,
         retain_until: None,
-        configs: sources::read_configs(&args.configs)?,
-        verify_hints_percent: args.verify_hints,
+        verify_hints_percent: args.verify_hints.unwrap_or(PERCENT_OF_HINTS),
         compression_level: args.compression,
         dry_run: args.dry_run,
     };
@@ -140,6 +152,7 @@ pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
     let ended = monitor.finish();
     let exit = Exit::done(ended.warning_count);
     let document = document(&report, ended);
+    context.job_result(&document.point.name);
     context.output.result(&document, || text(&document, context.output.width()))?;
     Ok(exit)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cairn::host::JobKind;
 use cairn::jobs::points;
 use cairn::jobs::restore::{RestoreRequest, RestoredDisk, RestoredPoint, restore};
 use cairn::restore::SkippedRange;
@@ -106,6 +107,11 @@ struct RangeDocument {
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> anyhow::Result<Exit> {
     let disk = args.disk.as_deref().map(str::parse).transpose();
     let disk = disk.map_err(|error: cairn::units::NameError| usage(error.to_string()))?;
+    if !args.dry_run {
+        // The machine of a point that is named by its id is told by its result.
+        let machine = args.point.split_once('@').and_then(|(machine, _)| machine.parse().ok());
+        context.begin_job(JobKind::Restore, machine.as_ref())?;
+    }
     let vault = context.open_vault()?;
     let monitor = context.monitor()?;
     let listing = context.list_points(&vault, &monitor)?;
@@ -123,6 +129,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> anyhow::Result<Exit>
     let ended = monitor.finish();
     let document = document(&restored, args.dry_run, ended);
     let exit = if document.whole { Exit::done(document.warning_count) } else { Exit::Damage };
+    context.job_result(&format!("{}@{}", document.machine, document.time));
     context.output.result(&document, || text(&document, context.output.width()))?;
     Ok(exit)
 }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::super::context::Context;
+use super::super::definition::{LeftOutDocument, left_out};
 use super::super::exit::Exit;
 use super::super::json::{DiskDocument, PointDocument};
 use super::super::quiesce::{account, words};
@@ -37,6 +38,7 @@ struct ShowDocument {
     point: PointDocument,
     base: Option<BaseDocument>,
     predecessor: Option<String>,
+    left_out: Vec<LeftOutDocument>,
     configs: Vec<ConfigDocument>,
     quiesce: Option<Account>,
     tool_version: String,
@@ -87,6 +89,7 @@ fn document(point: &PointSummary, manifest: &Manifest, listing: &Listing) -> Sho
         point: PointDocument::new(manifest, point.state.as_ref()),
         base,
         predecessor: manifest.predecessor.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+        left_out: left_out(&manifest.configs),
         configs: manifest.configs.iter().map(config).collect(),
         quiesce: account(manifest),
         tool_version: manifest.tool_version.clone(),
@@ -117,6 +120,9 @@ fn text(document: &ShowDocument, zone: &TimeZone, now: Timestamp) -> String {
     details.line("Read", size(point.bytes_read));
     details.line("Changed", size(point.bytes_changed));
     details.line("Stored", format!("{} for {} new", size(point.bytes_stored), size(point.bytes_new)));
+    for disk in &document.left_out {
+        details.line("Left out", disk.words());
+    }
     for config in &document.configs {
         details.line("File", format!("{} ({})", config.name, size(config.size_bytes)));
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn::catalogue::points::Listing;
+use cairn::host::JobKind;
 use cairn::jobs::points;
 use cairn::jobs::verify::{PointReport, QuickReport, VerifyReport, VerifyRequest, verify, verify_quick};
 use cairn::units::PointId;
@@ -107,6 +108,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> 
     if args.points.is_empty() && !args.all {
         return Err(usage("nothing is named; give one or more points (web01@latest), or --all, or --quick"));
     }
+    context.begin_job(JobKind::Verify, None)?;
     let vault = context.open_vault()?;
     let monitor = context.monitor()?;
     // The job lists the points itself, and tells of their damage as such.
@@ -124,6 +126,7 @@ fn named(names: &[String], listing: &Listing) -> anyhow::Result<Vec<PointId>> {
 }
 
 fn quick(context: &Context) -> anyhow::Result<Exit> {
+    context.begin_job(JobKind::Verify, None)?;
     let vault = context.find_vault()?;
     let monitor = context.monitor()?;
     let report = verify_quick(vault.backend().as_ref(), &monitor)?;

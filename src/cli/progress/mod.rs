@@ -9,15 +9,16 @@ mod show;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn::monitor::{Counter, Monitor, Problem};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-pub(crate) use counts::Counts;
+pub(crate) use counts::{Counts, Snapshot};
 use show::Show;
 
 use super::output::Output;
+use super::recording::Recording;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -34,6 +35,9 @@ pub(crate) enum ProgressChoice {
     /// Nothing
     Off,
 }
+
+/// How often the record is told how far a job is.
+const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Warnings kept for the report. More are counted, and shown as they happen.
 const KEPT_PROBLEMS: usize = 1000;
@@ -58,6 +62,7 @@ struct Shared {
     show: Mutex<Show>,
     problems: Mutex<Problems>,
     cancel: Arc<AtomicBool>,
+    recording: Option<Arc<Recording>>,
 }
 
 impl Shared {
@@ -85,11 +90,11 @@ pub(crate) struct Ended {
 }
 
 impl TerminalMonitor {
-    /// Begins to show. `cancel` is the flag that signals set.
-    pub(crate) fn start(choice: ProgressChoice, output: &Output, cancel: Arc<AtomicBool>) -> Self {
+    /// Begins to show. `cancel` is the flag that signals set; `recording` is the job's entry in the record, if it has one.
+    pub(crate) fn start(choice: ProgressChoice, output: &Output, cancel: Arc<AtomicBool>, recording: Option<Arc<Recording>>) -> Self {
         let show = Show::new(choice, output.clone());
-        let interval = show.interval();
-        let shared = Arc::new(Shared { counts: Counts::start(), show: Mutex::new(show), problems: Mutex::default(), cancel });
+        let interval = show.interval().or(recording.as_ref().map(|_| RECORD_INTERVAL));
+        let shared = Arc::new(Shared { counts: Counts::start(), show: Mutex::new(show), problems: Mutex::default(), cancel, recording });
         let ticker = interval.and_then(|interval| ticker(Arc::clone(&shared), interval));
         Self { shared, ticker }
     }
@@ -102,6 +107,9 @@ impl TerminalMonitor {
     /// Ends the display and gives what was noted.
     pub(crate) fn finish(mut self) -> Ended {
         self.stop();
+        if let Some(recording) = &self.shared.recording {
+            recording.progress(&self.shared.counts.snapshot());
+        }
         let problems = std::mem::take(&mut *self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner));
         Ended { warnings: problems.kept, warning_count: problems.total, elapsed: self.shared.counts.elapsed() }
     }
@@ -126,12 +134,17 @@ fn ticker(shared: Arc<Shared>, interval: Duration) -> Option<(Sender<()>, JoinHa
     let (stop, stopped) = bounded::<()>(0);
     let run = move || {
         let mut told = false;
+        let mut recorded = Instant::now();
         while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
             if !told && shared.cancel.load(Ordering::Relaxed) {
                 told = true;
                 shared.show(|show| show.note("ending cleanly; press Ctrl-C again to stop at once"));
             }
             shared.show(|show| show.tick(&shared.counts));
+            if let Some(recording) = shared.recording.as_ref().filter(|_| recorded.elapsed() >= RECORD_INTERVAL) {
+                recording.progress(&shared.counts.snapshot());
+                recorded = Instant::now();
+            }
         }
     };
     // Without the thread there is no display, and the job goes on.
@@ -145,11 +158,17 @@ impl Monitor for TerminalMonitor {
 
     fn step(&self, name: &str) {
         self.shared.show(|show| show.step(name));
+        if let Some(recording) = &self.shared.recording {
+            recording.step(name);
+        }
     }
 
     fn problem(&self, problem: Problem) {
         let warning = Warning { subject: problem.subject, message: problem.message };
         self.shared.show(|show| show.warning(&warning));
+        if let Some(recording) = &self.shared.recording {
+            recording.warning(&warning);
+        }
         let mut problems = self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.total += 1;
         if problems.kept.len() < KEPT_PROBLEMS {
@@ -171,7 +190,7 @@ mod tests {
     fn problems_are_kept_up_to_a_bound_and_counted_beyond_it() {
         let cancel = Arc::new(AtomicBool::new(false));
         let output = Output::new(Form::Text, ColorChoice::Never, true, false);
-        let monitor = TerminalMonitor::start(ProgressChoice::Off, &output, Arc::clone(&cancel));
+        let monitor = TerminalMonitor::start(ProgressChoice::Off, &output, Arc::clone(&cancel), None);
         assert!(!monitor.cancelled());
         cancel.store(true, Ordering::Relaxed);
         assert!(monitor.cancelled());
