@@ -128,6 +128,8 @@ pub(crate) enum Command {
     Versions(commands::versions::VersionsArgs),
     /// Read points again, hash them again, and name all damage
     Verify(commands::verify::VerifyArgs),
+    /// Take away what no recovery point needs
+    Gc(commands::gc::GcArgs),
     /// Show what the vault holds, and what deduplication and compression save
     Stats(commands::stats::StatsArgs),
     /// List, add and remove the ways to unlock a vault

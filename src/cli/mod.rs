@@ -65,6 +65,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Volumes(args) => commands::volumes::run(context, &args),
         Command::Versions(args) => commands::versions::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
+        Command::Gc(args) => commands::gc::run(context, &args),
         Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),
         Command::Index(args) => commands::index::run(context, &args),
