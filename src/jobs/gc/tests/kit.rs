@@ -229,3 +229,8 @@ pub(super) fn sparse_world() -> World {
     world.delete(first);
     world
 }
+
+/// The step at which operations are tried: each in the long tests, one in `nth` else.
+pub(super) fn every(nth: usize) -> usize {
+    if std::env::var_os("CAIRN_LONG_TESTS").is_some() { 1 } else { nth }
+}

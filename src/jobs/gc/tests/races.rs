@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::kit::{World, blocks, impatient, sparse_world, thorough};
+use super::kit::{World, blocks, every, impatient, sparse_world, thorough};
 use crate::catalogue::points::Points;
 use crate::jobs::backup::backup;
 use crate::jobs::gc::gc;
@@ -77,7 +77,7 @@ fn check_after(mut world: World, when: &str) {
 #[test]
 fn a_writer_stopped_for_a_whole_collection_loses_nothing() {
     let world = sparse_world();
-    for at in 1..=writer_operations(&world) {
+    for at in (1..=writer_operations(&world)).step_by(every(3)) {
         let copy = world.copy();
         let other = copy.copy_of_handle();
         let vault = interrupted(&copy, at, move || drop(gc(&other, &thorough(), &impatient(), &Silent).unwrap()));
@@ -93,7 +93,7 @@ fn a_writer_stopped_for_a_whole_collection_loses_nothing() {
 #[test]
 fn a_backup_within_a_collection_loses_nothing() {
     let world = sparse_world();
-    for at in 1..=collector_operations(&world) {
+    for at in (1..=collector_operations(&world)).step_by(every(5)) {
         let copy = world.copy();
         let (other, request) = (copy.copy_of_handle(), copy.request("web01", &changed()));
         let vault = interrupted(&copy, at, move || drop(backup(&other, &request, &Silent).unwrap()));
@@ -108,7 +108,7 @@ fn a_backup_within_a_collection_loses_nothing() {
 #[test]
 fn a_collection_stopped_for_a_whole_other_one_loses_nothing() {
     let world = sparse_world();
-    for at in 1..=collector_operations(&world) {
+    for at in (1..=collector_operations(&world)).step_by(every(5)) {
         let mut copy = world.copy();
         let other = copy.copy_of_handle();
         let vault = interrupted(&copy, at, move || drop(gc(&other, &thorough(), &impatient(), &Silent).unwrap()));
@@ -161,8 +161,8 @@ fn both(world: &World, collector_at: u64, writer_at: u64) {
 fn a_collection_and_a_writer_stopped_anywhere_lose_nothing() {
     let world = sparse_world();
     let (collector, writer) = (collector_operations(&world), writer_operations(&world));
-    for collector_at in (1..=collector).step_by(7) {
-        for writer_at in (1 + collector_at % 5..=writer).step_by(5) {
+    for collector_at in (1..=collector).step_by(every(23)) {
+        for writer_at in (1 + collector_at % 5..=writer).step_by(every(9)) {
             both(&world, collector_at, writer_at);
         }
     }
@@ -242,7 +242,7 @@ fn a_base_that_is_removed_before_the_lease_is_not_built_on() {
     let mut world = World::new();
     let base = world.backup("web01", &blocks(0..100));
     world.delete(base);
-    for at in 1..=writer_operations(&world) {
+    for at in (1..=writer_operations(&world)).step_by(every(3)) {
         let copy = world.copy();
         let other = copy.copy_of_handle();
         let vault = interrupted(&copy, at, move || drop(gc(&other, &thorough(), &impatient(), &Silent).unwrap()));
