@@ -19,6 +19,7 @@ use cairn::crypt::SecretBytes;
 use cairn::crypt::slot::Unlock;
 use cairn::format::point::ChangeSource;
 use cairn::jobs::backup::{BackupReport, BackupRequest, DiskRequest, backup};
+use cairn::jobs::gc::{GcRequest, Patience, gc};
 use cairn::jobs::restore::{RestoreRequest, restore};
 use cairn::jobs::verify::{VerifyRequest, verify};
 use cairn::monitor::Silent;
@@ -258,6 +259,28 @@ fn backups_go_on_in_a_copy() {
         assert_eq!(listing.points.len() + listing.deleted.len(), before.points.len() + 4);
         let summary = listing.points.iter().find(|point| point.point() == changed.point).unwrap();
         assert!(fs::read(copied.restore(summary).join(format!("{}.raw", make::DISKS[0]))).unwrap() == bytes, "{name}");
+        let report = verify(&copied.vault, &VerifyRequest { points: Vec::new(), sample_percent: 100.0, seed: None }, &Silent).unwrap();
+        assert!(report.is_whole(), "{name}: {report:?}");
+    }
+}
+
+/// Every golden vault has a pack that was moved, a list of condemned packs, and a point that was deleted long ago.
+#[test]
+fn copies_are_collected() {
+    for name in VAULTS {
+        let copied = Copied::new(name);
+        let before = expected(name);
+        let request = GcRequest { repack_below_percent: 100.0, ..GcRequest::usual(jiff::Timestamp::now()) };
+        let report = gc(&copied.vault, &request, &Patience::default(), &Silent).unwrap();
+        let stay: Vec<_> = before.points.iter().filter(|point| !point.deleted).collect();
+        assert_eq!((report.removed_points.len(), stay.len()), (1, before.points.len() - 1), "{name}: {report:?}");
+        assert!(report.deleted_packs > 0, "{name}: {report:?}");
+        let names = |prefix: &str| copied.vault.backend().list(prefix).unwrap().len();
+        assert_eq!((names("condemned/"), names("collections/"), names("leases/")), (0, 1, 0), "{name}");
+        let again = gc(&copied.vault, &request, &Patience::default(), &Silent).unwrap();
+        assert_eq!((again.deleted_packs, again.new_packs), (0, 0), "{name}: {again:?}");
+        let after = found(&copied, &golden(name));
+        assert_eq!(after.points.iter().collect::<Vec<_>>(), stay, "{name}");
         let report = verify(&copied.vault, &VerifyRequest { points: Vec::new(), sample_percent: 100.0, seed: None }, &Silent).unwrap();
         assert!(report.is_whole(), "{name}: {report:?}");
     }

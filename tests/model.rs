@@ -17,6 +17,7 @@ use cairn::crypt::slot::{PassphraseCost, Unlock};
 use cairn::format::point::{Consistency, DiskRecord, Manifest};
 use cairn::format::vault::{DedupScope, Writers};
 use cairn::jobs::backup::{BackupRequest, DiskRequest, backup};
+use cairn::jobs::gc::{GcRequest, Patience, gc};
 use cairn::jobs::nodes::VaultNodes;
 use cairn::jobs::restore::{RestoreRequest, restore};
 use cairn::jobs::verify::{VerifyRequest, verify};
@@ -25,7 +26,7 @@ use cairn::source::{Format, HintBase, Hints};
 use cairn::store::{Lease, NewVault, PackReader, SessionOptions, Vault, WriteSession};
 use cairn::units::{ChunkIndex, Extent, ExtentSet};
 use image::{Content, Image, Plain};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 /// Largest size of the small disks.
@@ -100,6 +101,10 @@ enum Step {
     /// A writer that was killed before it published anything.
     Leftover {
         seed: u8,
+    },
+    /// Packs of which less than so many percent are needed are emptied.
+    Collect {
+        percent: u8,
     },
 }
 
@@ -185,6 +190,7 @@ impl World {
                 self.vault = Arc::new(vault.unwrap());
             }
             Step::Leftover { seed } => self.leave_something(seed),
+            Step::Collect { percent } => self.collect(percent),
         }
     }
 
@@ -339,7 +345,19 @@ impl World {
         session.flush().unwrap();
     }
 
-    /// At the end everything must be there, deleted points too: nothing has collected them.
+    /// Removes what was deleted and empties packs of which less than this is needed. Everything else must still be there.
+    fn collect(&mut self, percent: u8) {
+        let now = Timestamp::now() + SignedDuration::from_secs(1);
+        let request = GcRequest { repack_below_percent: percent.into(), soft_delete: SignedDuration::ZERO, ..GcRequest::usual(now) };
+        let report = gc(&self.vault, &request, &Patience::default(), &Silent).unwrap();
+        assert_eq!(report.removed_points.len(), self.points.iter().filter(|point| point.deleted).count());
+        self.points.retain(|point| !point.deleted);
+        assert!(self.backend.list("condemned/").unwrap().is_empty(), "a list of condemned packs was left");
+        self.check_listing();
+        self.verify();
+    }
+
+    /// At the end everything must be there, deleted points too that were not collected.
     fn check_all(&self) {
         self.verify();
         for (number, point) in self.points.iter().enumerate() {
@@ -407,6 +425,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::DropIndex),
         1 => Just(Step::Reopen),
         1 => any::<u8>().prop_map(|seed| Step::Leftover { seed }),
+        3 => prop_oneof![Just(0), Just(70), Just(100)].prop_map(|percent| Step::Collect { percent }),
     ]
 }
 
@@ -445,9 +464,12 @@ fn a_sequence_with_every_step() {
         Step::Diff { from: 0, to: 3 },
         Step::Diff { from: 3, to: 2 },
         Step::Delete { point: 1 },
+        Step::Collect { percent: 100 },
+        Step::Restore { point: 1, over: 0 },
         Step::Resize { disk: 2, size_bytes: 60 << 20 },
         Step::Backup { machine: 0, disks: 6, hinted: 4 },
-        Step::Diff { from: 4, to: 0 },
+        Step::Diff { from: 3, to: 0 },
+        Step::Collect { percent: 70 },
         Step::Verify,
     ];
     for step in sequence {

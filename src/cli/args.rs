@@ -148,6 +148,8 @@ pub(crate) enum Command {
     Mirror(commands::mirror::MirrorArgs),
     /// Bring back what was lost or damaged, from a mirror or from disks
     Repair(commands::repair::RepairArgs),
+    /// Take away what no recovery point needs
+    Gc(commands::gc::GcArgs),
     /// Show what the vault holds, and what deduplication and compression save
     Stats(commands::stats::StatsArgs),
     /// List, add and remove the ways to unlock a vault

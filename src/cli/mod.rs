@@ -81,6 +81,7 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Copy(args) => commands::copy::run(context, args),
         Command::Mirror(args) => commands::mirror::run(context, &args),
         Command::Repair(args) => commands::repair::run(context, &args),
+        Command::Gc(args) => commands::gc::run(context, &args),
         Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),
         Command::Index(args) => commands::index::run(context, &args),

@@ -110,6 +110,14 @@ pub enum JobError {
         /// The time.
         time: Timestamp,
     },
+    /// A point that was read without a lease.
+    #[error(
+        "{source}; the vault cannot be written to from here, so a collection could not be told that the point is being read, and may have removed it"
+    )]
+    Unprotected {
+        /// What failed.
+        source: Box<JobError>,
+    },
     /// Another collection is under way.
     #[error("another collection is under way: {holder}; this one leaves the vault to it")]
     Collecting {
@@ -311,6 +319,7 @@ impl JobError {
             Self::Catalogue(error) if is_map_damage(error) => ErrorKind::Damage,
             Self::Restore { source, .. } if source.is_damage() => ErrorKind::Damage,
             Self::PointsLost { .. } => ErrorKind::Damage,
+            Self::Unprotected { source } => source.kind(),
             _ => ErrorKind::Other,
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::Timestamp;
 
-use crate::backend::{Backend, BackendError, Created};
+use crate::backend::{Backend, Created};
 use crate::crypt::{VaultKeys, random};
 use crate::format::control;
 use crate::format::envelope::ObjectKind;
@@ -63,14 +63,14 @@ impl Lease {
     }
 
     /// A lease for who only reads points: every collection keeps what they name, and waits for nothing. `None` where the vault cannot be
-    /// written: reading goes on, but a collection may take away what is read.
+    /// written, for whatever reason: reading goes on, but a collection may take away what is read.
     ///
     /// # Errors
-    /// [`StoreError`] of the vault's place.
+    /// [`StoreError`] of random numbers or sealing.
     pub fn take_to_read(vault: &Vault, points: &[PointId], holder: &str) -> Result<Option<Self>, StoreError> {
         match Self::take_seeing(vault, OF_READERS, points, holder, RENEW_EVERY) {
             Ok(lease) => Ok(Some(lease)),
-            Err(StoreError::Backend(BackendError::Denied { .. } | BackendError::Full { .. })) => Ok(None),
+            Err(StoreError::Backend(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

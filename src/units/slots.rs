@@ -56,6 +56,13 @@ impl SlotSet {
         self.words.iter_mut().zip(&other.words).for_each(|(mine, theirs)| *mine |= theirs);
     }
 
+    /// Its slots that another set does not have.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let theirs = other.words.iter().copied().chain(std::iter::repeat(0));
+        Self { words: self.words.iter().zip(theirs).map(|(mine, theirs)| mine & !theirs).collect() }
+    }
+
     /// Slots in it.
     pub fn len(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()

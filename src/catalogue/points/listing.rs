@@ -179,10 +179,11 @@ pub(super) fn list(objects: &Objects<'_>, file: Option<&Path>) -> Result<Listing
     Ok(listing)
 }
 
-/// The names of all objects of points. Manifests are listed first, so that a point put meanwhile is not seen in part.
+/// The names of all objects of points. Verdicts are listed before manifests, which are put before them: so a point that is published meanwhile
+/// is not taken for one whose manifest is lost. States are listed last: a manifest that is removed meanwhile has left its tombstone before.
 fn look(objects: &Objects<'_>) -> Result<BTreeMap<PointId, Present>, CatalogueError> {
     let mut found = BTreeMap::<PointId, Present>::new();
-    for prefix in [POINTS, VERDICTS, STATES] {
+    for prefix in [VERDICTS, POINTS, STATES] {
         for object in objects.backend.list(prefix)? {
             match ObjectName::parse(&object.name) {
                 Some(ObjectName::Point(point)) => found.entry(point).or_default().manifest = Some(object.size_bytes),

@@ -85,7 +85,15 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> anyhow::Result<Exit> {
     let scope = scope(&listing, args.what.as_deref())?;
     let recovery = args.look.recovery(context, &vault)?;
     let now = guestfs::Timestamp { seconds: Timestamp::now().as_second(), nanoseconds: 0 };
-    let tree = VaultTree::new(VaultPoints::new(recovery, &listing, scope, TimeZone::system()), now);
+    let points = VaultPoints::new(recovery.clone(), &listing, scope, TimeZone::system());
+    // Held until the end: collections keep what is shown.
+    let lease = recovery.hold(&points.ids(), "mount")?;
+    if lease.is_none() {
+        context.output.warning(
+            "the vault cannot be written to: a collection cannot be told that its points are mounted, and may remove deleted ones",
+        );
+    }
+    let tree = VaultTree::new(points, now);
     let options = MountOptions { name: context.vault_location()?, allow_other: args.allow_other };
     let output = context.output.clone();
     let mounted = mount(tree, &args.directory, &options, Box::new(move |problem| output.warning(problem)))?;
@@ -99,7 +107,9 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> anyhow::Result<Exit> {
     } else {
         context.output.note(&format!("mounted on {place}; Ctrl-C ends it"));
     }
-    serve(context, mounted, monitor)
+    let served = serve(context, mounted, monitor);
+    drop(lease);
+    served
 }
 
 /// Serves until it is unmounted. A signal unmounts; who has files open then reads on, until a second signal ends the process.

@@ -11,6 +11,7 @@ use super::super::fault::usage;
 use super::super::json::{ConsistencyChoice, PointDocument};
 use super::super::moment::{End, range_end};
 use super::super::render::{Align, Table, local_minute, size};
+use super::points_size::{self, SizeArgs};
 
 /// How far back points are shown unless somebody says.
 const DEFAULT_DAYS: i64 = 30;
@@ -27,8 +28,13 @@ Examples:
   cairn points web01 --all
   cairn points --since 2026-11-01 --until 2026-11-15 --tag nightly
   cairn points --since 36h --consistency application
-  cairn points web01 --all --json | jq '.[].name'")]
+  cairn points web01 --all --json | jq '.[].name'
+  cairn points size web01@2026-11-01 web01@2026-11-02")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct PointsArgs {
+    #[command(subcommand)]
+    action: Option<PointsAction>,
+
     /// Only of this machine
     machine: Option<String>,
 
@@ -53,10 +59,24 @@ pub(crate) struct PointsArgs {
     tags: Vec<String>,
 }
 
+/// What to do with points, other than to list them.
+#[derive(Debug, clap::Subcommand)]
+enum PointsAction {
+    /// Show exactly what deleting points would free
+    Size(SizeArgs),
+}
+
 /// Shows them.
 pub(crate) fn run(context: &Context, args: PointsArgs) -> anyhow::Result<Exit> {
+    match &args.action {
+        None => list(context, &args),
+        Some(PointsAction::Size(args)) => points_size::run(context, args),
+    }
+}
+
+fn list(context: &Context, args: &PointsArgs) -> anyhow::Result<Exit> {
     let zone = TimeZone::system();
-    let mut filter = filter(&args, Timestamp::now(), &zone)?;
+    let mut filter = filter(args, Timestamp::now(), &zone)?;
     let vault = context.open_vault()?;
     let monitor = context.monitor()?;
     let listing = context.list_points(&vault, &monitor)?;

@@ -108,6 +108,15 @@ impl Marked {
         Ok(())
     }
 
+    /// Marks all that the roots reach, besides what is marked.
+    pub(super) fn add_all(&mut self, roots: &[NodeRef], walker: &Walker<'_>) -> Result<(), JobError> {
+        let visited = self.walk(roots, walker, |_| true)?;
+        for (node, _) in self.nodes.iter().zip(visited).filter(|(_, visited)| *visited) {
+            self.live.entry(node.address.pack).or_default().insert(node.address.slot, 1);
+        }
+        Ok(())
+    }
+
     /// Goes through all nodes below the roots, reads those that are not known and wanted, and marks the blocks of their leaves. Says which
     /// nodes it came by.
     fn walk(&mut self, roots: &[NodeRef], walker: &Walker<'_>, wanted: impl Fn(&PackSummary) -> bool) -> Result<Vec<bool>, JobError> {

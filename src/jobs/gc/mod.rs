@@ -9,6 +9,9 @@ mod patience;
 mod plan;
 mod remove;
 mod role;
+mod size;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -29,11 +32,14 @@ use crate::units::{PackId, PointId};
 use marked::Walker;
 use memory::Memory;
 pub use patience::Patience;
+pub use size::{MachineSize, PointsSize, size_of_points};
 
 use crate::format::names::ObjectName;
 
 /// How long deleted points stay unless somebody says.
-pub const SOFT_DELETE_DAYS: i32 = 14;
+pub const SOFT_DELETE_DAYS: i64 = 14;
+/// Most bytes that are copied at one time unless somebody says.
+pub const DEFAULT_MAX_COPY_BYTES: u64 = 4 << 30;
 /// Decompressed frames kept at hand: live slots of a frame lie together in a map.
 const FRAME_CACHE_BYTES: usize = 64 << 20;
 
@@ -55,6 +61,21 @@ pub struct GcRequest {
     pub give_up_lost_points: bool,
     /// What time it is.
     pub now: Timestamp,
+}
+
+impl GcRequest {
+    /// What is done unless somebody says.
+    #[must_use]
+    pub fn usual(now: Timestamp) -> Self {
+        Self {
+            dry_run: false,
+            repack_below_percent: 70.0,
+            max_copy_bytes: DEFAULT_MAX_COPY_BYTES,
+            soft_delete: SignedDuration::from_hours(24 * SOFT_DELETE_DAYS),
+            give_up_lost_points: false,
+            now,
+        }
+    }
 }
 
 /// What a collection did, or in a dry run would do.

@@ -24,7 +24,7 @@ use crate::catalogue::points::Points;
 use crate::format::point::Manifest;
 use crate::guestfs::Timestamp;
 use crate::image::{CachedNodes, Image, OnDamage};
-use crate::store::{PackReader, Vault};
+use crate::store::{Lease, PackReader, Vault};
 use crate::tree::{DiskView, PointTree, PointView, TreeOptions};
 use crate::units::PointId;
 
@@ -69,6 +69,15 @@ impl Recovery {
     #[must_use]
     pub fn vault(&self) -> &Vault {
         &self.vault
+    }
+
+    /// Keeps points from collections for as long as what this gives is held; they are there if they are found afterwards. `None` where the
+    /// vault cannot be written to.
+    ///
+    /// # Errors
+    /// [`JobError`] of the vault's place.
+    pub fn hold(&self, points: &[PointId], holder: &str) -> Result<Option<Lease>, JobError> {
+        Ok(Lease::take_to_read(&self.vault, points, &format!("{holder} by process {}", std::process::id()))?)
     }
 
     /// A point's tree. Reads its manifest, and nothing else yet.

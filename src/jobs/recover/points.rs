@@ -47,6 +47,13 @@ impl VaultPoints {
         Self { recovery, scope, zone, listing: Mutex::new((Instant::now(), Arc::new(shown))) }
     }
 
+    /// The points that are shown now.
+    #[must_use]
+    pub fn ids(&self) -> Vec<PointId> {
+        let listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        listing.1.iter().flat_map(|(_, points)| points).map(|point| PointId(point.key.to_be_bytes())).collect()
+    }
+
     fn shown(&self) -> GuestResult<Arc<Shown>> {
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         if listing.0.elapsed() < FRESH || matches!(self.scope, Scope::Point(_)) {

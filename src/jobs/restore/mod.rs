@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::JobError;
 use super::nodes::VaultNodes;
+use super::{ErrorKind, JobError};
 use crate::catalogue::map::MapReader;
 use crate::catalogue::points::Points;
 use crate::format::names::ObjectName;
@@ -24,7 +24,7 @@ use crate::monitor::Monitor;
 use crate::restore::{
     Place, PlaceKind, PlaceOptions, RestoreError, RestoreOptions, RestoreReport, Skipped, SkippedRange, refuse_vault, restore_disk,
 };
-use crate::store::{PackReader, Vault};
+use crate::store::{Lease, PackReader, Vault};
 use crate::units::{ContentId, MachineName, PointId};
 
 /// Decompressed map nodes kept at hand; frames of data have their own place.
@@ -90,8 +90,19 @@ pub struct RestoredDisk {
 /// has one, the range: new files are then left under their `.cairn-partial` names, and the same request goes on with them. Where damage is
 /// skipped it is no error: it is told, and new files get their names with holes in those places.
 pub fn restore(vault: &Vault, request: &RestoreRequest, monitor: &dyn Monitor) -> Result<RestoredPoint, JobError> {
-    let manifest = Points::new(vault.backend().as_ref(), vault.keys()).read(request.point)?.manifest;
-    Restore::new(vault, request, &manifest, monitor).run()
+    // Collections keep what a lease names, if it is still there once the lease is.
+    let lease = match request.dry_run {
+        true => None,
+        false => Lease::take_to_read(vault, &[request.point], &format!("restore by process {}", std::process::id()))?,
+    };
+    let restored = Points::new(vault.backend().as_ref(), vault.keys())
+        .read(request.point)
+        .map_err(JobError::from)
+        .and_then(|stored| Restore::new(vault, request, &stored.manifest, monitor).run());
+    restored.map_err(|error| match lease {
+        None if !request.dry_run && error.kind() == ErrorKind::Damage => JobError::Unprotected { source: Box::new(error) },
+        _ => error,
+    })
 }
 
 struct Restore<'a> {

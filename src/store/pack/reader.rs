@@ -18,6 +18,9 @@ const TABLES_BYTES: usize = 16 << 20;
 /// Fingerprint tables kept at hand: about a hundred packs.
 const FINGERPRINTS_BYTES: usize = 48 << 20;
 
+/// How often a block is looked for again that has moved just when it was read.
+const MOVES_FOLLOWED: u32 = 4;
+
 thread_local! {
     /// Memory for a frame as it is stored, used again for the next one on the thread.
     static STORED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -187,18 +190,21 @@ impl PackReader {
         })
     }
 
-    /// Reads at an address, and once more when a pack is found missing: what is cached of it may be older than its removal.
+    /// Reads at an address, and again when a pack is found missing: what is cached of it may be older than its removal, and the next
+    /// collection may move it just when it is looked for.
     ///
     /// # Errors
     /// What `read` gives.
     pub fn following_moves<T>(&self, address: Address, mut read: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        match read() {
-            Err(error) if error.is_missing() => {
-                self.tables.forget(&address.pack);
-                self.moved.forget(address.pack);
-                read()
+        for _ in 0..MOVES_FOLLOWED {
+            match read() {
+                Err(error) if error.is_missing() => {
+                    self.tables.forget(&address.pack);
+                    self.moved.forget(address.pack);
+                }
+                done => return done,
             }
-            done => done,
         }
+        read()
     }
 }

@@ -40,7 +40,7 @@ fn an_interrupted_restore_goes_on_where_it_stopped() {
     let to = vault.path("out.raw");
     let monitor = CancelAfter { bytes: 10 << 20, written: AtomicU64::new(0) };
     let stopped = restore(&vault.vault, &request(point, Some("vda"), &to), &monitor).unwrap_err();
-    assert_eq!(stopped.kind(), crate::jobs::ErrorKind::Cancelled, "{stopped}");
+    assert_eq!(stopped.kind(), ErrorKind::Cancelled, "{stopped}");
     assert!(partial(&to).exists() && !to.exists(), "a part of a disk has the name of the whole");
     let written = monitor.written.into_inner();
     assert!(written < data_blocks_bytes(&bytes));
@@ -230,7 +230,7 @@ fn damage_is_named_with_disk_and_range_and_other_points_come_back() {
     file.write_all_at(&[0x55; 64], bad_pack.metadata().unwrap().len() / 2).unwrap();
     let to = vault.path("bad.raw");
     let error = to_file(&vault, bad_point, &to, false).unwrap_err();
-    assert_eq!(error.kind(), crate::jobs::ErrorKind::Damage, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Damage, "{error}");
     let text = error.to_string();
     let pack = bad_pack.file_name().unwrap().to_str().unwrap();
     assert!(text.starts_with("disk vda of bad@") && text.contains("bytes ") && text.contains(pack), "{text}");
