@@ -122,9 +122,10 @@ fn backed_up(directory: &Path, image: &Path) -> Arc<Vault> {
     let source = cairn::source::open(image, Format::Raw).expect("the image");
     let request = BackupRequest {
         machine: "bench".parse().expect("a name"),
-        disks: vec![DiskRequest { name: "disk".parse().expect("a name"), source, hints: None, keep_clone: None }],
+        disks: vec![DiskRequest { name: "disk".parse().expect("a name"), source, hints: None, keep_clone: None, spec: None }],
         tags: Vec::new(),
         consistency: Consistency::Crash,
+        quiesce: None,
         time: None,
         retain_until: None,
         configs: Vec::new(),

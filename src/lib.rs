@@ -13,6 +13,8 @@ pub mod io;
 pub mod jobs;
 pub mod monitor;
 pub mod mount;
+pub mod policy;
+pub mod quiesce;
 pub mod restore;
 pub mod scan;
 pub mod source;

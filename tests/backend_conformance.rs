@@ -39,7 +39,7 @@ fn decorators_change_nothing() -> Result<()> {
     let faulty = Arc::new(Faulty::new(recording, |_, _, _| None));
     // Fast enough not to be felt.
     let rates = Rates { upload: NonZeroU64::new(1 << 50), download: NonZeroU64::new(1 << 50) };
-    let throttle = Arc::new(Throttle::new(faulty, rates));
+    let throttle = Arc::new(Throttle::new(faulty, rates, Arc::default()));
     conformance::check(&Retry::new(throttle, RetryPolicy::default()), 100)
 }
 

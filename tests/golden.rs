@@ -232,6 +232,7 @@ fn backups_go_on_in_a_copy() {
                     source: cairn::source::open(&image, Format::Raw).unwrap(),
                     hints: None,
                     keep_clone: None,
+                    spec: None,
                 }],
                 ..make::request()
             };

@@ -196,12 +196,14 @@ impl World {
             source: cairn::source::open(&self.images[disk].path, Format::Raw).unwrap(),
             hints: latest.filter(|_| hinted >> disk & 1 == 1).and_then(|point| self.hints(disk, point)),
             keep_clone: None,
+            spec: None,
         };
         let request = BackupRequest {
             machine: MACHINES[machine].parse().unwrap(),
             disks: chosen.iter().map(request).collect(),
             tags: Vec::new(),
             consistency: Consistency::Crash,
+            quiesce: None,
             time: None,
             retain_until: None,
             configs: Vec::new(),

@@ -106,9 +106,10 @@ impl Scale {
         let source = Counted { inner: cairn::source::open(&self.disk, Format::Raw).unwrap(), reads: Arc::clone(&reads) };
         let request = BackupRequest {
             machine: "web01".parse().unwrap(),
-            disks: vec![DiskRequest { name: "vda".parse().unwrap(), source: Box::new(source), hints, keep_clone: None }],
+            disks: vec![DiskRequest { name: "vda".parse().unwrap(), source: Box::new(source), hints, keep_clone: None, spec: None }],
             tags: Vec::new(),
             consistency: Consistency::Crash,
+            quiesce: None,
             time: None,
             retain_until: None,
             configs: Vec::new(),

@@ -6,6 +6,7 @@ use cairn::format::FormatError;
 use cairn::format::control::{Collection, Condemned, Damaged, Lease, Moved};
 use cairn::format::index::IndexObject;
 use cairn::format::known::KnownPoint;
+use cairn::format::marked::MarkedNodes;
 use cairn::format::names::ObjectName;
 use cairn::format::point::{PointState, Verdict};
 use cairn::format::segment::{HEADER_BYTES, SegmentView};
@@ -22,6 +23,7 @@ fn recode(kind: u8, body: &[u8]) -> Result<Vec<u8>, FormatError> {
         8 => Ok(Condemned::decode(body)?.encode().expect("what was decoded can be stored")),
         9 => Ok(Moved::decode(body)?.encode().expect("what was decoded can be stored")),
         10 => Ok(Damaged::decode(body)?.encode().expect("what was decoded can be stored")),
+        13 => MarkedNodes::decode(body)?.encode(),
         12 => KnownPoint::decode_all(body)?.iter().map(KnownPoint::encode).collect::<Result<Vec<_>, _>>().map(|points| points.concat()),
         _ => Ok(IndexObject::decode(body)?.encode()),
     }

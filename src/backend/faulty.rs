@@ -144,6 +144,10 @@ impl Backend for Faulty {
         self.inner.leftovers()
     }
 
+    fn remove_leftover(&self, leftover: &Leftover) -> Result<(), BackendError> {
+        self.inner.remove_leftover(leftover)
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.inner.local_path(name)
     }

@@ -28,7 +28,7 @@ pub use recording::{Recorded, Recording};
 #[cfg(feature = "remote")]
 pub use remote::{ObjectStoreBackend, RemoteOptions};
 pub use retry::{Retry, RetryPolicy};
-pub use throttle::{Clock, Rates, SystemClock, Throttle};
+pub use throttle::{Clock, Rates, Throttle};
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -137,6 +137,14 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`].
     fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
         Ok(Vec::new())
+    }
+
+    /// Removes what [`Backend::leftovers`] told of; no error where it is gone. Whoever still writes to it fails when he finishes.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn remove_leftover(&self, _leftover: &Leftover) -> Result<(), BackendError> {
+        Ok(())
     }
 
     /// Removes an object; no error where there is none.

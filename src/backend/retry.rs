@@ -187,6 +187,10 @@ impl Backend for Retry {
         self.inner.leftovers()
     }
 
+    fn remove_leftover(&self, leftover: &Leftover) -> Result<(), BackendError> {
+        self.inner.remove_leftover(leftover)
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.inner.local_path(name)
     }

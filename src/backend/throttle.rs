@@ -7,6 +7,7 @@
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,27 +30,33 @@ pub trait Clock: Send + Sync {
     /// The time since some moment that stays the same.
     fn now(&self) -> Duration;
 
-    /// Returns when so much time has passed.
+    /// Returns when so much time has passed, or earlier where nobody wants to wait any longer.
     fn sleep(&self, duration: Duration);
 }
 
-/// The system's monotonic clock.
-#[derive(Debug)]
-pub struct SystemClock(Instant);
+/// How long it takes at most until a sleeper notices that he need not wait any longer.
+const NAP: Duration = Duration::from_millis(50);
 
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
+/// The system's monotonic clock, for a job that may be cancelled: then no rate is worth keeping to, and what is in flight passes at once.
+#[derive(Debug)]
+struct JobClock {
+    start: Instant,
+    cancelled: Arc<AtomicBool>,
 }
 
-impl Clock for SystemClock {
+impl Clock for JobClock {
     fn now(&self) -> Duration {
-        self.0.elapsed()
+        self.start.elapsed()
     }
 
     fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        let until = self.now().saturating_add(duration);
+        while !self.cancelled.load(Ordering::Relaxed) {
+            match until.saturating_sub(self.now()) {
+                Duration::ZERO => return,
+                left => std::thread::sleep(left.min(NAP)),
+            }
+        }
     }
 }
 
@@ -94,9 +101,9 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Limits `inner` to these rates.
-    pub fn new(inner: Arc<dyn Backend>, rates: Rates) -> Self {
-        Self::with_clock(inner, rates, Arc::new(SystemClock::default()))
+    /// Limits `inner` to these rates until `cancelled` is set: whoever waits then waits no longer.
+    pub fn new(inner: Arc<dyn Backend>, rates: Rates, cancelled: Arc<AtomicBool>) -> Self {
+        Self::with_clock(inner, rates, Arc::new(JobClock { start: Instant::now(), cancelled }))
     }
 
     /// The same with a clock of the caller's.
@@ -174,6 +181,10 @@ impl Backend for Throttle {
 
     fn leftovers(&self) -> Result<Vec<Leftover>, BackendError> {
         self.inner.leftovers()
+    }
+
+    fn remove_leftover(&self, leftover: &Leftover) -> Result<(), BackendError> {
+        self.inner.remove_leftover(leftover)
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {
@@ -257,6 +268,21 @@ mod tests {
         assert_eq!(milliseconds(&clock), 0);
         assert_eq!(store.create("large", &[1; 20_000]).unwrap(), Created::New);
         assert_eq!(milliseconds(&clock), 1200);
+    }
+
+    /// At this rate the object takes three hours; who waited for them would not end.
+    #[test]
+    fn who_is_cancelled_waits_no_longer() {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let rates = Rates { upload: NonZeroU64::new(10), download: None };
+        let store = Throttle::new(Arc::new(MemoryBackend::new()), rates, Arc::clone(&cancelled));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.create("large", &[1; 100_000]));
+            std::thread::sleep(2 * NAP);
+            assert!(!waiting.is_finished(), "it did not wait");
+            cancelled.store(true, Ordering::Relaxed);
+            assert_eq!(waiting.join().unwrap().unwrap(), Created::New);
+        });
     }
 
     #[test]

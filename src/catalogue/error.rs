@@ -50,6 +50,14 @@ pub enum CatalogueError {
         /// The point.
         point: PointId,
     },
+    /// A point whose soft delete is over.
+    #[error(
+        "recovery point {point} was deleted, its time in soft delete is over, and a collection has removed it: it cannot be changed or brought back"
+    )]
+    Removed {
+        /// The point.
+        point: PointId,
+    },
     /// A point that must not be deleted yet.
     #[error("recovery point {point} cannot be deleted: {why}")]
     Kept {

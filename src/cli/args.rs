@@ -36,6 +36,7 @@ Environment:
   CAIRN_PASSPHRASE_FILE     as --passphrase-file
   CAIRN_PASSPHRASE_COMMAND  as --passphrase-command
   CAIRN_KEY_FILE            as --key-file
+  CAIRN_STATE_DIR           what this host keeps of what it did [default: /var/lib/cairn for root, ~/.local/state/cairn]
   NO_COLOR                  as --color never";
 
 /// What was typed.

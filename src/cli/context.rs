@@ -11,6 +11,7 @@ use cairn::catalogue::points::Listing;
 use cairn::crypt::slot::Unlock;
 use cairn::jobs::vault::FoundVault;
 use cairn::jobs::{JobError, points};
+use cairn::quiesce::{Helper, Options, Setup};
 use cairn::store::{StoreError, Vault};
 
 use super::args::Globals;
@@ -34,6 +35,8 @@ pub(crate) struct Context {
     secrets: SecretArgs,
     progress: ProgressChoice,
     rates: Rates,
+    /// Set by the first signal, once a job has begun.
+    cancel: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -46,7 +49,7 @@ impl Context {
         };
         let output = Output::new(form, globals.color, globals.quiet, globals.verbose);
         let rates = Rates { upload: globals.limit_upload, download: globals.limit_download };
-        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates }
+        Self { output, vault: globals.vault, secrets: globals.secrets, progress: globals.progress, rates, cancel: Arc::default() }
     }
 
     /// The vault's place as given, or the default one.
@@ -87,6 +90,14 @@ impl Context {
         Ok(self.memory_directory()?.join(name))
     }
 
+    /// What is done around the moments of backups, by this program.
+    pub(crate) fn quiesce(&self, options: Options) -> anyhow::Result<Setup> {
+        let state = Homes::from_environment().state();
+        let state = state
+            .ok_or_else(|| usage("there is no place for notes of what must be undone; set HOME, XDG_STATE_HOME or CAIRN_STATE_DIR"))?;
+        Ok(Setup { options, helper: Helper::this_program(), ledger: state.join("owed") })
+    }
+
     /// Where the secret that opens the vault comes from.
     pub(crate) fn secret_source(&self) -> SecretSource {
         SecretSource::resolve(&self.secrets, UNLOCK, |name| std::env::var_os(name))
@@ -94,7 +105,7 @@ impl Context {
 
     /// The vault, not opened.
     pub(crate) fn find_vault(&self) -> anyhow::Result<FoundVault> {
-        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?.limited(self.rates))
+        Ok(FoundVault::find(&self.vault_location()?, &self.cache_directory()?)?.limited(self.rates, Arc::clone(&self.cancel)))
     }
 
     /// The vault, opened.
@@ -127,9 +138,8 @@ impl Context {
 
     /// A monitor for a job that begins now; signals cancel it.
     pub(crate) fn monitor(&self) -> anyhow::Result<TerminalMonitor> {
-        let cancel = Arc::new(AtomicBool::new(false));
-        signals::cancel_on_signal(&cancel).context("the signal handlers cannot be installed")?;
-        Ok(TerminalMonitor::start(self.progress, &self.output, cancel))
+        signals::cancel_on_signal(&self.cancel).context("the signal handlers cannot be installed")?;
+        Ok(TerminalMonitor::start(self.progress, &self.output, Arc::clone(&self.cancel)))
     }
 }
 

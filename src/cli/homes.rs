@@ -10,6 +10,7 @@ pub(crate) struct Homes {
     data_home: Option<PathBuf>,
     cache_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 impl Homes {
@@ -22,6 +23,7 @@ impl Homes {
             data_home: variable("XDG_DATA_HOME"),
             cache_home: variable("XDG_CACHE_HOME"),
             state_home: variable("XDG_STATE_HOME"),
+            state: variable("CAIRN_STATE_DIR"),
         }
     }
 
@@ -37,7 +39,12 @@ impl Homes {
 
     /// What this computer remembers of vaults. It is kept apart from them: whoever rolls one back does not roll this back.
     pub(crate) fn memory(&self) -> Option<PathBuf> {
-        self.place("/var/lib/cairn/seen", self.state_home.as_deref(), ".local/state", "cairn/seen")
+        Some(self.state()?.join("seen"))
+    }
+
+    /// What this computer keeps of what it did: the memory, and notes of what must be undone.
+    pub(crate) fn state(&self) -> Option<PathBuf> {
+        self.state.clone().or_else(|| self.place("/var/lib/cairn", self.state_home.as_deref(), ".local/state", "cairn"))
     }
 
     fn place(&self, of_root: &str, base: Option<&Path>, below_home: &str, name: &str) -> Option<PathBuf> {
@@ -59,6 +66,8 @@ mod tests {
         assert_eq!(root.vault(), Some("/var/lib/cairn/vault".into()));
         assert_eq!(root.cache(), Some("/var/cache/cairn".into()));
         assert_eq!(root.memory(), Some("/var/lib/cairn/seen".into()));
+        let told = Homes { state: Some("/s".into()), ..root };
+        assert_eq!((told.state(), told.memory()), (Some("/s".into()), Some("/s/seen".into())));
         let user = Homes { home: Some("/home/a".into()), ..Homes::default() };
         assert_eq!(user.vault(), Some("/home/a/.local/share/cairn/vault".into()));
         assert_eq!(user.cache(), Some("/home/a/.cache/cairn".into()));

@@ -15,6 +15,7 @@ mod look;
 mod moment;
 mod output;
 mod progress;
+mod quiesce;
 mod rate;
 mod render;
 mod secret;
@@ -34,6 +35,9 @@ use output::to_stderr;
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = cairn::quiesce::helper_main(&arguments) {
+        return code.into();
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &arguments),

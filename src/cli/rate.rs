@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-/// The least rate: below it an object of a few MiB would keep a command busy for hours, deaf to Ctrl-C meanwhile.
+/// The least rate: below it an object of a few MiB would keep a command busy for hours.
 const LEAST: u64 = 64 << 10;
 
 /// `50M`: a whole number of bytes, or of KiB, MiB, GiB or TiB; at least 64 KiB.

@@ -40,11 +40,13 @@ pub enum ObjectKind {
     Index,
     /// In a client's cache, never in a vault.
     KnownPoints,
+    /// In a client's cache, never in a vault.
+    MarkedNodes,
 }
 
 impl ObjectKind {
     /// All kinds, ascending by number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Vault,
         Self::KeySlot,
         Self::Manifest,
@@ -57,6 +59,7 @@ impl ObjectKind {
         Self::Damaged,
         Self::Index,
         Self::KnownPoints,
+        Self::MarkedNodes,
     ];
 
     /// The number that stands for it in its objects.
@@ -74,6 +77,7 @@ impl ObjectKind {
             Self::Damaged => 10,
             Self::Index => 11,
             Self::KnownPoints => 12,
+            Self::MarkedNodes => 13,
         }
     }
 
@@ -92,6 +96,7 @@ impl ObjectKind {
             Self::Damaged => "list of damaged slots",
             Self::Index => "index object",
             Self::KnownPoints => "list of known points",
+            Self::MarkedNodes => "list of marked nodes",
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod index;
 pub mod known;
 mod manifest;
 pub mod map;
+pub mod marked;
 pub mod names;
 mod node;
 pub mod pack;

@@ -26,6 +26,31 @@ pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
 
+/// The big-endian 16-bit number at `at`.
+pub(super) fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes(array(bytes, at))
+}
+
+/// The big-endian 32-bit number at `at`.
+pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(array(bytes, at))
+}
+
+/// The big-endian 64-bit number at `at`.
+pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(array(bytes, at))
+}
+
+/// A UUID as people write it; `None` where it is all zeros.
+pub(super) fn uuid_text(bytes: [u8; 16]) -> Option<String> {
+    if bytes == [0; 16] {
+        return None;
+    }
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    Some(format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::io;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::panics::caught;
 use super::{About, Attributes, Device, Entry, FileData, FileSystem, GuestError, GuestResult, Identify, Identity, Node, Open, OpenOptions};
 use crate::io::ReadAt;
 
@@ -46,9 +46,17 @@ impl ReadAt for Metered {
 fn shielded<T>(object: &dyn Fn() -> String, call: impl FnOnce() -> GuestResult<T>) -> GuestResult<T> {
     // A visitor of entries may ask again from within: the call outside goes on with what it had.
     let outside = READS_LEFT.with(|left| left.replace(MOST_READS));
-    let result = catch_unwind(AssertUnwindSafe(call));
+    let result = caught(call);
     READS_LEFT.with(|left| left.set(outside));
-    result.unwrap_or_else(|_| Err(GuestError::damaged(object(), "its reader gave up in the middle (a fault of Cairn: please report it)")))
+    if let Ok(Err(GuestError::Device(error))) = &result
+        && error.kind() == io::ErrorKind::UnexpectedEof
+    {
+        // Not the device's fault: the filesystem is larger than it, or says that something lies where nothing is.
+        return Err(GuestError::damaged(object(), "a part of it lies past the end of the volume"));
+    }
+    result.unwrap_or_else(|said| {
+        Err(GuestError::damaged(object(), format!("its reader gave up in the middle (a fault of Cairn: please report it): {said}")))
+    })
 }
 
 /// Asks a reader what a device holds.
@@ -141,6 +149,8 @@ impl ReadAt for GuardedFile {
     }
 
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let end = offset_bytes.checked_add(buffer.len() as u64).filter(|end| *end <= self.size_bytes());
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(shielded(&named(self.node), || Ok(self.inner.read_at(offset_bytes, buffer)?))?)
     }
 }

@@ -18,15 +18,18 @@ mod fat;
 mod fields;
 mod guard;
 mod iso;
+mod lookups;
 mod mapped;
 mod ntfs;
 mod pages;
+mod panics;
 mod recent;
 mod squashfs;
 mod swap;
 #[cfg(test)]
 mod testing;
 mod utf16;
+mod xfs;
 
 pub use attributes::{Attributes, DeviceNumber, FileKind, Timestamp};
 pub use error::{GuestError, GuestResult};
@@ -215,6 +218,7 @@ struct Reader {
 const READERS: &[Reader] = &[
     Reader { identify: squashfs::identify, open: squashfs::open },
     Reader { identify: erofs::identify, open: erofs::open },
+    Reader { identify: xfs::identify, open: xfs::open },
     Reader { identify: ntfs::identify, open: ntfs::open },
     Reader { identify: btrfs::identify, open: btrfs::open },
     Reader { identify: ext::identify, open: ext::open },

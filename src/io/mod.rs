@@ -16,8 +16,8 @@ pub use memory::MemoryAt;
 #[cfg(test)]
 pub(crate) use sys::{FailingSync, fail_calls, fail_fsync};
 pub use sys::{
-    FileExtent, FileExtents, block_device_bytes, data_extents, file_extents, forget_cached, map_file, next_data, punch_hole,
-    start_write_back,
+    FileExtent, FileExtents, block_device_bytes, block_signals, boot_id, data_extents, file_extents, forget_cached, free_bytes,
+    freeze_filesystem, map_file, monotonic, next_data, punch_hole, start_write_back, thaw_filesystem,
 };
 
 use std::io;

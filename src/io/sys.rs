@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 
@@ -13,6 +15,10 @@ use crate::units::{Extent, ExtentSet};
 const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
 /// `FS_IOC_FIEMAP` of linux/fs.h.
 const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
+/// `FIFREEZE` of linux/fs.h.
+const FIFREEZE: libc::c_ulong = 0xc004_5877;
+/// `FITHAW` of linux/fs.h.
+const FITHAW: libc::c_ulong = 0xc004_5878;
 /// Flush the file first, so that delayed allocation shows real extents.
 const FIEMAP_FLAG_SYNC: u32 = 1;
 /// Extents asked for in one call.
@@ -27,6 +33,63 @@ pub fn block_device_bytes(device: &File) -> io::Result<u64> {
     // SAFETY: the request writes one u64 through the pointer, which is valid for the call; the descriptor is open.
     let status = unsafe { libc::ioctl(device.as_raw_fd(), BLKGETSIZE64, &raw mut bytes) };
     if status == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Time that has passed since the computer's start, without what it slept. No clock of another computer can be compared with it, nor this one
+/// after another start: [`boot_id`].
+pub fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one timespec through the pointer, which is valid for the call.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    // Linux has this clock; without an answer no time passes, and nobody is taken for dead.
+    if status == 0 { Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32) } else { Duration::ZERO }
+}
+
+/// What tells this start of the computer from all others; `None` where the system does not say.
+pub fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.trim().chars().filter(|char| *char != '-').collect();
+    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+}
+
+/// Bytes that a file in this directory could still take; `None` where the system does not say.
+pub fn free_bytes(directory: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(directory).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
+}
+
+/// Freezes the filesystem that an open directory lies on: what is in memory is written, and everybody who writes waits until it is thawed.
+/// Allocates nothing.
+///
+/// # Errors
+/// `EBUSY` where it is frozen already, `EOPNOTSUPP` where it cannot be, `EPERM` for all but root; else what the system says.
+pub fn freeze_filesystem(directory: BorrowedFd<'_>) -> io::Result<()> {
+    plain_ioctl(directory, FIFREEZE)
+}
+
+/// Thaws the filesystem that an open directory lies on. Allocates nothing.
+///
+/// # Errors
+/// `EINVAL` where it is not frozen; else what the system says.
+pub fn thaw_filesystem(directory: BorrowedFd<'_>) -> io::Result<()> {
+    plain_ioctl(directory, FITHAW)
+}
+
+/// An ioctl whose argument is a number that the kernel does not look at.
+fn plain_ioctl(file: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: both requests that come here take no pointer; the descriptor is open.
+    let status = unsafe { libc::ioctl(file.as_raw_fd(), request, 0) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Blocks all signals in this thread, but for those that cannot be. Programs that it starts from then on inherit that.
+pub fn block_signals() {
+    // SAFETY: the set is filled by the first call before the second one reads it; both only write to it and to this thread's mask.
+    unsafe {
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
 }
 
 /// Maps a whole file read-only. Cairn maps only files that nobody changes in place: sealed index segments.

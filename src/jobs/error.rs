@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use crate::backend::BackendError;
 use crate::catalogue::CatalogueError;
 use crate::crypt::CryptError;
+use crate::quiesce::QuiesceError;
 use crate::restore::{RestoreError, is_map_damage};
 use crate::scan::ScanError;
 use crate::source::{HintError, SourceError};
 use crate::store::StoreError;
-use crate::units::{GridError, KeySlotId, MachineName, NameError};
+use crate::units::{GridError, KeySlotId, MachineName, NameError, PointId};
 
 /// What a failure means to whoever started the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,22 @@ pub enum JobError {
         /// The time.
         time: Timestamp,
     },
+    /// Another collection is under way.
+    #[error("another collection is under way: {holder}; this one leaves the vault to it")]
+    Collecting {
+        /// Who holds its lease.
+        holder: String,
+    },
+    /// A point of which nobody can tell what it needs.
+    #[error(
+        "nothing is collected: what recovery point {point} needs cannot be told, because its manifest is lost ({reason}); put it back from a copy          of the vault, or give up what only such points need with --give-up-lost-points"
+    )]
+    PointsLost {
+        /// The point.
+        point: PointId,
+        /// What is wrong with its manifest.
+        reason: String,
+    },
     /// Collections took away again and again what a backup referred to.
     #[error("{machine} could not be backed up: in {attempts} tries a collection took away data that the backup referred to; run it again")]
     Overtaken {
@@ -171,6 +188,9 @@ pub enum JobError {
         /// The vault.
         location: String,
     },
+    /// The machine could not be brought to rest, or no snapshot of it taken.
+    #[error(transparent)]
+    Quiesce(#[from] QuiesceError),
     /// A file beside the vault failed.
     #[error("{what} '{}' {doing}: {source}", path.display())]
     File {
@@ -189,11 +209,12 @@ impl JobError {
     /// What the failure means to whoever started the job.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Cancelled | Self::Scan(ScanError::Cancelled) => ErrorKind::Cancelled,
+            Self::Cancelled | Self::Scan(ScanError::Cancelled) | Self::Quiesce(QuiesceError::Cancelled) => ErrorKind::Cancelled,
             Self::Store(StoreError::Cancelled) | Self::Restore { source: RestoreError::Cancelled, .. } => ErrorKind::Cancelled,
             Self::Store(error) if error.is_damage() => ErrorKind::Damage,
             Self::Catalogue(error) if is_map_damage(error) => ErrorKind::Damage,
             Self::Restore { source, .. } if source.is_damage() => ErrorKind::Damage,
+            Self::PointsLost { .. } => ErrorKind::Damage,
             _ => ErrorKind::Other,
         }
     }

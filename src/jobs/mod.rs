@@ -7,6 +7,7 @@ pub mod backup;
 pub mod bench;
 pub mod diff;
 mod error;
+pub mod gc;
 pub mod index;
 pub mod keys;
 pub mod nodes;

@@ -9,6 +9,7 @@ use super::backup::DiskRequest;
 use crate::format::names::ObjectName;
 use crate::format::point::ConfigFile;
 use crate::io::ReadAt;
+use crate::quiesce::ACCOUNT_NAME;
 use crate::source::{self, MAX_HINT_BYTES, Source, SourceSpec, parse_hints};
 use crate::store::Vault;
 use crate::units::MachineName;
@@ -23,12 +24,17 @@ const CONFIG: &str = "the configuration file";
 /// # Errors
 /// [`JobError`] of the source or the hints; [`JobError::SourceInVault`].
 pub fn open_disk(vault: &Vault, name: MachineName, spec: &SourceSpec, hints: Option<&Path>) -> Result<DiskRequest, JobError> {
+    let source = open_source(vault, spec)?;
+    let hints = hints.map(|path| read_hints(path, source.as_ref())).transpose()?;
+    Ok(DiskRequest { name, source, spec: Some(spec.clone()), hints, keep_clone: None })
+}
+
+/// Opens what is read of a disk, unless it lies in the vault.
+pub(super) fn open_source(vault: &Vault, spec: &SourceSpec) -> Result<Box<dyn Source>, JobError> {
     if let Some(location) = vault_that_holds(vault, &spec.path) {
         return Err(JobError::SourceInVault { path: spec.path.clone(), location });
     }
-    let source = source::open(&spec.path, spec.format)?;
-    let hints = hints.map(|path| read_hints(path, source.as_ref())).transpose()?;
-    Ok(DiskRequest { name, source, hints, keep_clone: None })
+    Ok(source::open(&spec.path, spec.format)?)
 }
 
 fn read_hints(path: &Path, source: &dyn Source) -> Result<source::Hints, JobError> {
@@ -59,6 +65,9 @@ fn read_config(path: &Path) -> Result<ConfigFile, JobError> {
     let config = ConfigFile { name: name.to_owned(), bytes: read(path, CONFIG, MAX_CONFIG_BYTES + 1)? };
     if config.bytes.len() as u64 > MAX_CONFIG_BYTES {
         return Err(refused_config(path, "it has more than 1 MiB"));
+    }
+    if config.name == ACCOUNT_NAME {
+        return Err(refused_config(path, "its name is that of Cairn's own account of the backup; rename it"));
     }
     if !config.has_plain_name() {
         return Err(refused_config(path, "its name has control characters or backslashes, or more than 255 bytes"));

@@ -69,13 +69,14 @@ impl TestVault {
         let disk = |&(name, bytes): &(&str, &[u8])| {
             write_sparse(&image(name), bytes);
             let source = crate::source::open(&image(name), Format::Raw).unwrap();
-            DiskRequest { name: name.parse().unwrap(), source, hints: None, keep_clone: None }
+            DiskRequest { name: name.parse().unwrap(), source, hints: None, keep_clone: None, spec: None }
         };
         let request = BackupRequest {
             machine: machine.parse().unwrap(),
             disks: disks.iter().map(disk).collect(),
             tags: Vec::new(),
             consistency: Consistency::Crash,
+            quiesce: None,
             time: None,
             retain_until: None,
             configs,

@@ -52,13 +52,20 @@ impl Kit {
         let open = |&(name, bytes): &(&str, &[u8])| {
             let path = self.directory.path().join(format!("{name}.raw"));
             fs::write(&path, bytes).unwrap();
-            DiskRequest { name: name.parse().unwrap(), source: source::open(&path, Format::Raw).unwrap(), hints: None, keep_clone: None }
+            DiskRequest {
+                name: name.parse().unwrap(),
+                source: source::open(&path, Format::Raw).unwrap(),
+                hints: None,
+                keep_clone: None,
+                spec: None,
+            }
         };
         let mut request = BackupRequest {
             machine: machine.parse().unwrap(),
             disks: disks.iter().map(open).collect(),
             tags: Vec::new(),
             consistency: Consistency::Crash,
+            quiesce: None,
             time: Some(time.parse::<Timestamp>().unwrap()),
             retain_until: None,
             configs: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::JobError;
 use crate::backend::{Backend, Location, Rates, Throttle, probe_create_if_absent};
@@ -79,13 +80,13 @@ impl FoundVault {
         Ok(Self { backend, header, cache: cache.to_owned() })
     }
 
-    /// The same vault, to which no more than so many bytes a second go, and from which no more come.
+    /// The same vault, to which no more than so many bytes a second go, and from which no more come, until `cancelled` is set.
     #[must_use]
-    pub fn limited(self, rates: Rates) -> Self {
+    pub fn limited(self, rates: Rates, cancelled: Arc<AtomicBool>) -> Self {
         if rates == Rates::default() {
             return self;
         }
-        Self { backend: Arc::new(Throttle::new(self.backend, rates)), ..self }
+        Self { backend: Arc::new(Throttle::new(self.backend, rates, cancelled)), ..self }
     }
 
     /// Where it is, for messages.

@@ -85,12 +85,24 @@ pub enum StoreError {
         source: CryptError,
     },
     /// The lease could not be kept alive, so nothing may be published under it.
-    #[error("lease {lease} could not be renewed: {reason}; nothing was published, run the backup again")]
+    #[error("lease {lease} was lost: {reason}; nothing was published or deleted under it since, run the same command again")]
     LeaseLost {
         /// The lease.
         lease: LeaseId,
         /// Why.
         reason: String,
+    },
+    /// Another collection has taken over.
+    #[error("another collection than {collection} is under way by now; it goes on where this one ends")]
+    Overtaken {
+        /// The collection that was overtaken.
+        collection: u64,
+    },
+    /// An object changes faster than it can be read.
+    #[error("'{name}' changed each time when it was about to be read; run the same command again")]
+    Restless {
+        /// The object or prefix.
+        name: String,
     },
     /// A local file of the index failed.
     #[error("the index file {path} failed: {source}; the index can be removed, it is rebuilt by itself")]

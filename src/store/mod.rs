@@ -6,6 +6,7 @@
 mod cache;
 mod catch_up;
 mod check;
+pub mod collect;
 mod error;
 mod index;
 mod known;

@@ -143,7 +143,7 @@ impl WriteSession {
     /// # Errors
     /// [`StoreError`].
     pub fn store_node(&mut self, encoded: &[u8]) -> Result<Address, StoreError> {
-        let address = self.nodes.push(encoded)?;
+        let address = self.nodes.push(encoded, None)?;
         if self.nodes.is_full() {
             self.flush()?;
         }

@@ -113,6 +113,11 @@ impl Vault {
         self.cache_directory.join("points")
     }
 
+    /// The file in which this machine remembers the map nodes that collections have reached.
+    pub fn marked_nodes(&self) -> PathBuf {
+        self.cache_directory.join("marked")
+    }
+
     /// Where its index lies on this machine.
     pub fn index_directory(&self) -> &Path {
         &self.index_directory

@@ -50,8 +50,8 @@ pub type GuestObject = (u32, Arc<dyn FileSystem>, Node);
 pub enum Way {
     /// `files/`: each volume by itself.
     Files,
-    /// `root/`: put together as the guest does.
-    Root,
+    /// `root/`: put together as the guest does. With the number of the mount, since one directory may be reached through several.
+    Root(u16),
 }
 
 /// An object in a point's tree.
@@ -128,8 +128,8 @@ impl PointTree {
     /// Where an absolute path of the guest begins: its own root, or without one the only volume with files.
     pub fn guest_top(&self) -> Option<Spot> {
         if let Some(rooted) = self.rooted() {
-            let (volume, node) = rooted.top;
-            return Some(Spot::Guest { way: Way::Root, volume, node });
+            let (mount, volume, node) = rooted.top;
+            return Some(Spot::Guest { way: Way::Root(mount), volume, node });
         }
         let mut with_files = (0_u32..).zip(self.volumes()).filter(|(_, volume)| volume.has_files());
         match (with_files.next(), with_files.next()) {
@@ -180,8 +180,8 @@ impl PointTree {
                     ("machine".to_owned(), Spot::Machine, Directory),
                 ];
                 if let Some(rooted) = self.rooted() {
-                    let (volume, node) = rooted.top;
-                    entries.push(("root".to_owned(), Spot::Guest { way: Way::Root, volume, node }, Directory));
+                    let (mount, volume, node) = rooted.top;
+                    entries.push(("root".to_owned(), Spot::Guest { way: Way::Root(mount), volume, node }, Directory));
                 }
                 entries
             }
@@ -207,13 +207,11 @@ impl PointTree {
 
     /// A child of a guest's directory, or what is mounted over it.
     fn child(&self, directory: &Spot, volume: u32, node: Node) -> Spot {
-        let way = match directory {
-            Spot::Guest { way, .. } => *way,
-            _ => Way::Files,
+        let (Spot::Guest { way: Way::Root(mount), .. }, Some(Some(rooted))) = (directory, self.rooted.get()) else {
+            return Spot::Guest { way: Way::Files, volume, node };
         };
-        let over = self.rooted.get().and_then(Option::as_ref).filter(|_| way == Way::Root);
-        let (volume, node) = over.and_then(|rooted| rooted.over.get(&(volume, node)).copied()).unwrap_or((volume, node));
-        Spot::Guest { way, volume, node }
+        let (mount, volume, node) = rooted.over_or_self((*mount, volume, node));
+        Spot::Guest { way: Way::Root(mount), volume, node }
     }
 
     /// The extents of a disk as JSON, in the form that `qemu-img map --output=json` has.
@@ -334,7 +332,7 @@ impl Tree for PointTree {
 
     fn base_of(&self, spot: &Spot) -> Spot {
         match *spot {
-            Spot::Guest { way: Way::Root, .. } => self.guest_top().unwrap_or(Spot::Top),
+            Spot::Guest { way: Way::Root(_), .. } => self.guest_top().unwrap_or(Spot::Top),
             Spot::Guest { way: Way::Files, volume, .. } | Spot::VolumeTop(volume) => Spot::VolumeTop(volume),
             _ => Spot::Top,
         }

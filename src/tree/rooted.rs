@@ -13,14 +13,20 @@ const LARGEST_TABLE: u64 = 1 << 20;
 /// Directories at the top of a filesystem that are looked into for a root (subvolumes of btrfs).
 const MOST_CANDIDATES: usize = 32;
 
-/// Where a guest's directory lies: the volume's number and the node.
-type Location = (u32, Node);
+/// Where a guest's directory lies: the number of the mount that it was reached through, the volume's number, and the node. What is mounted
+/// over a directory is there for who comes through the mount below it, not for who reaches the same directory through another: a guest
+/// whose root is a snapshot finds its own root below its snapshots, and in it nothing mounted.
+type Location = (u16, u32, Node);
+
+/// The mount of the root.
+const FIRST: u16 = 0;
 
 /// A guest's own tree.
 pub(super) struct Rooted {
     pub(super) top: Location,
+    mounts: u16,
     /// What is mounted over which directory.
-    pub(super) over: HashMap<Location, Location>,
+    over: HashMap<Location, Location>,
     /// What of the table could not be found, and where.
     pub(super) notes: Vec<String>,
 }
@@ -36,7 +42,7 @@ impl Rooted {
             for top in candidates(filesystem.as_ref(), has_subvolumes) {
                 let Some(table) = table(filesystem.as_ref(), top) else { continue };
                 let is_root = table.iter().any(|line| line.path == "/" && find_source(volumes, disks, &line.source) == Some(number));
-                let found = ((number, top), table);
+                let found = ((FIRST, number, top), table);
                 if is_root {
                     return Some(Self::put_together(volumes, disks, found.0, &found.1));
                 }
@@ -47,7 +53,7 @@ impl Rooted {
     }
 
     fn put_together(volumes: &Volumes, disks: &[DiskView], top: Location, table: &[MountLine]) -> Self {
-        let mut rooted = Self { top, over: HashMap::new(), notes: Vec::new() };
+        let mut rooted = Self { top, mounts: FIRST, over: HashMap::new(), notes: Vec::new() };
         for line in table.iter().filter(|line| line.path != "/") {
             if let Err(problem) = rooted.mount(volumes, disks, line) {
                 rooted.notes.push(format!("{} is not in its place, {}: {problem}", line.source, line.path));
@@ -67,21 +73,25 @@ impl Rooted {
         }
         let place = self.walk(volumes, &line.path).map_err(|error| error.to_string())?;
         let place = place.ok_or("there is no such directory")?;
-        if place != (number, node) {
-            self.over.insert(place, (number, node));
-        }
+        self.mounts = self.mounts.checked_add(1).ok_or("the table has too many lines")?;
+        self.over.insert(place, (self.mounts, number, node));
         Ok(())
+    }
+
+    /// What is mounted over a directory, or the directory itself.
+    pub(super) fn over_or_self(&self, place: Location) -> Location {
+        self.over.get(&place).copied().unwrap_or(place)
     }
 
     /// The directory at an absolute path, over what is mounted already. Links are not followed.
     fn walk(&self, volumes: &Volumes, path: &str) -> GuestResult<Option<Location>> {
-        let (mut number, mut node) = self.top;
+        let (mut mount, mut number, mut node) = self.top;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             let Some(volume) = volume(volumes, number) else { return Ok(None) };
             let Some(child) = volume.filesystem()?.lookup(node, name.as_bytes())? else { return Ok(None) };
-            (number, node) = self.over.get(&(number, child)).copied().unwrap_or((number, child));
+            (mount, number, node) = self.over_or_self((mount, number, child));
         }
-        Ok(Some((number, node)))
+        Ok(Some((mount, number, node)))
     }
 }
 

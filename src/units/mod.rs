@@ -6,6 +6,7 @@
 mod extent;
 mod grid;
 mod id;
+mod slots;
 
 pub use extent::{Extent, ExtentSet};
 pub use grid::{ChunkIndex, ChunkRange, Grid, GridError};
@@ -13,6 +14,7 @@ pub use id::{
     Address, ChunkHash, ContentId, Fingerprint, IdParseError, KeySlotId, LeaseId, MachineName, NameError, NodeId, PackId, PointId,
     SegmentId, VaultId,
 };
+pub use slots::SlotSet;
 
 /// Bytes of a block, the unit of deduplication: what filesystems allocate.
 pub const BLOCK_BYTES: usize = 4096;

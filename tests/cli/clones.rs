@@ -138,8 +138,8 @@ fn what_an_interrupted_backup_leaves_is_removed_by_the_next() {
     let arguments =
         ["--vault", &place.vault(), "backup", "web01", "--disk", &format!("vda={image}"), "--keep-clone", "--compression", "19"];
     let mut killed = Command::new(assert_cmd::cargo::cargo_bin("cairn"));
-    killed.args(arguments).env_clear().env("HOME", place.path("")).env("XDG_CACHE_HOME", place.path("XDG_CACHE_HOME"));
-    killed.env("XDG_STATE_HOME", place.path("XDG_STATE_HOME")).stdout(Stdio::null()).stderr(Stdio::null());
+    killed.args(arguments).env_clear().env("HOME", place.path("")).envs(place.variables());
+    killed.stdout(Stdio::null()).stderr(Stdio::null());
     let mut killed = killed.spawn().unwrap();
     let clones = || mounted.names().into_iter().filter(|name| name.starts_with(".web01.img.cairn-")).count();
     while clones() < 2 {

@@ -1,7 +1,9 @@
 //! Files out of recovery points: listed, looked for, copied.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 
 use super::place::{CHUNK, Place, noise};
 
@@ -44,11 +46,63 @@ fn what_is_there_stays_without_overwrite() {
     let target = place.text_path("mine");
     fs::write(&target, "mine").unwrap();
     let refused = place.in_vault("", &["cp", "web01@latest:disks/vda.raw", &target]);
-    assert_eq!(refused.code, Some(3), "{}", refused.errors);
-    assert!(refused.errors.contains("warning: disks/vda.raw: exists already; --overwrite replaces it"), "{}", refused.errors);
+    refused.failed(1, "warning: disks/vda.raw: exists already; --overwrite replaces it\nerror: not copied: disks/vda.raw\n");
+    let refused = place.in_vault("", &["cp", "web01@latest:disks/vda.raw", &target, "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&refused.output).unwrap();
+    assert_eq!((refused.code, told["error"]["message"].as_str()), (Some(1), Some("not copied: disks/vda.raw")));
     assert_eq!(fs::read(&target).unwrap(), b"mine");
+    // One of several that were named is missing in the end; the other is there.
+    fs::create_dir(place.path("both")).unwrap();
+    fs::write(place.path("both/vda.raw"), "mine").unwrap();
+    let both = ["cp", "web01@latest:disks/vda.raw", "web01@latest:machine/manifest.json", &place.text_path("both")];
+    let ended = place.in_vault("", &both);
+    assert_eq!(ended.code, Some(1), "{}", ended.errors);
+    assert!(
+        ended.output.starts_with("Copied 1 file to ") && ended.errors.ends_with("error: not copied: disks/vda.raw\n"),
+        "{}",
+        ended.errors
+    );
+    // In a directory that was named it is a warning: the directory is there.
+    fs::create_dir_all(place.path("tree/disks")).unwrap();
+    fs::write(place.path("tree/disks/vda.raw"), "mine").unwrap();
+    let ended = place.in_vault("", &["cp", "-r", "web01@latest:disks", &place.text_path("tree")]);
+    assert_eq!(ended.code, Some(3), "{}", ended.errors);
+    assert_eq!(fs::read(place.path("tree/disks/vda.raw")).unwrap(), b"mine");
     place.ok(&["cp", "--overwrite", "web01@latest:disks/vda.raw", &target]);
     assert_eq!(fs::read(&target).unwrap(), disk);
+}
+
+/// Runs `cairn cp` on a terminal of its own, where somebody types this answer.
+fn answered(place: &Place, answer: &str, words: &str) -> (Option<i32>, String) {
+    let command = format!("'{}' cp {words}", assert_cmd::cargo::cargo_bin("cairn").display());
+    let mut script = Command::new("script");
+    place.environment(&mut script).env("PATH", "/usr/bin:/bin").env("NO_COLOR", "1").args(["-qec", &command, "/dev/null"]);
+    let mut child = script.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn on_a_terminal_it_asks_before_it_replaces() {
+    let (place, disk) = with_point();
+    let target = place.path("mine \u{1b}[2J");
+    let words = format!("web01@latest:disks/vda.raw '{}'", target.display());
+    for (answer, code) in [("n\n", 1), ("\n", 1), ("whatever\n", 1), ("y\n", 0)] {
+        fs::write(&target, "mine").unwrap();
+        let (ended, shown) = answered(&place, answer, &words);
+        assert_eq!(ended, Some(code), "{answer:?}: {shown}");
+        assert!(shown.contains("replace ") && shown.contains("mine \\u{1b}[2J? [y/N] "), "{shown}");
+        assert!(!shown.contains("\u{1b}[2J"), "{shown:?}");
+        assert_eq!(shown.contains("warning: disks/vda.raw: stays as it is"), code == 1, "{shown}");
+        let there = fs::read(&target).unwrap();
+        assert!(if code == 0 { there == disk } else { there == b"mine" }, "{answer:?}");
+    }
+    // Nothing is asked where nothing is there, or where the answer was given.
+    fs::remove_file(&target).unwrap();
+    assert_eq!(answered(&place, "", &words).0, Some(0));
+    let (code, shown) = answered(&place, "", &format!("--overwrite {words}"));
+    assert!(code == Some(0) && !shown.contains("replace"), "{shown}");
 }
 
 #[test]
@@ -60,7 +114,7 @@ fn archives_go_to_files_and_pipes() {
     assert!(fs::metadata(&archive).unwrap().len() < disk.len() as u64, "the hole is left out");
     let out = place.path("out");
     fs::create_dir(&out).unwrap();
-    let unpacked = std::process::Command::new("tar").args(["-xf", &archive, "-C"]).arg(&out).status().unwrap();
+    let unpacked = Command::new("tar").args(["-xf", &archive, "-C"]).arg(&out).status().unwrap();
     assert!(unpacked.success() && fs::read(out.join("disks/vda.raw")).unwrap() == disk);
     place.in_vault("", &["tar", "web01@latest:disks", "-o", &archive]).failed(1, "--overwrite replaces it");
     place.ok(&["tar", "web01@latest:disks", "-o", &archive, "--overwrite", "--zstd"]);

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM in the middle of a backup.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -13,12 +13,9 @@ fn interrupt(signal: &str) {
     // At this level each MiB takes a good part of a second, so the signal comes long before the end.
     let disk = place.image("d.img", &noise(1, 512 * CHUNK));
     let mut child = Command::new(assert_cmd::cargo::cargo_bin("cairn"));
-    child.env_clear().env("HOME", place.text_path("")).env("CAIRN_VAULT", place.vault());
-    for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME"] {
-        child.env(variable, place.path(variable));
-    }
+    place.environment(&mut child);
     child.args(["backup", "web01", "--compression", "19", "--progress", "json", "--disk", &format!("vda={disk}")]);
-    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = child.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.contains("\"event\":\"step\""), "{first}");

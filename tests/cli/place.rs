@@ -56,21 +56,20 @@ impl Place {
     pub(crate) fn command(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
         let mut command = Command::cargo_bin("cairn").unwrap();
         command.env_clear().env("HOME", self.directory.path()).env("TZ", "UTC").envs(environment.iter().copied());
-        // Root's own places are the whole machine's, which no test may touch.
-        for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"] {
-            command.env(variable, self.path(variable));
-        }
-        command.args(arguments);
+        command.envs(self.variables()).args(arguments);
         command
+    }
+
+    /// Root's own places are the whole machine's, which no test may touch.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+        let names = ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "CAIRN_STATE_DIR"];
+        names.into_iter().map(|name| (name, self.path(name))).collect()
     }
 
     /// The same surroundings for a command of the standard library, with the vault named.
     pub(crate) fn environment<'c>(&self, command: &'c mut std::process::Command) -> &'c mut std::process::Command {
         command.env_clear().env("HOME", self.directory.path()).env("TZ", "UTC").env("CAIRN_VAULT", self.vault());
-        for variable in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"] {
-            command.env(variable, self.path(variable));
-        }
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+        command.envs(self.variables()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
     }
 
     pub(crate) fn run(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {

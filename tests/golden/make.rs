@@ -31,6 +31,7 @@ pub(crate) fn request() -> BackupRequest {
         disks: Vec::new(),
         tags: Vec::new(),
         consistency: Consistency::Crash,
+        quiesce: None,
         time: None,
         retain_until: None,
         configs: Vec::new(),
@@ -71,7 +72,7 @@ impl Making {
                 std::os::unix::fs::FileExt::write_all_at(&file, part, at as u64 * 4096).unwrap();
             }
             let source = cairn::source::open(&path, Format::Raw).unwrap();
-            DiskRequest { name: name.parse().unwrap(), source, hints: hints.clone(), keep_clone: None }
+            DiskRequest { name: name.parse().unwrap(), source, hints: hints.clone(), keep_clone: None, spec: None }
         };
         let request = BackupRequest { disks: disks.iter().map(disk).collect(), ..request };
         backup(&self.vault, &request, &Silent).unwrap().manifest

@@ -1,4 +1,4 @@
-//! Files that writers have begun: nobody sees them as objects, but they take space. Nothing is removed here.
+//! Files that writers have begun: nobody sees them as objects, but they take space.
 
 use std::fs;
 use std::io;
@@ -43,4 +43,14 @@ pub(super) fn find(root: &Path) -> io::Result<Vec<Leftover>> {
     }
     found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
+}
+
+/// Removes an unfinished file by the path that [`find`] gave; refuses every other.
+pub(super) fn remove(root: &Path, path: &str) -> io::Result<()> {
+    let mut parts = path.rsplit('/');
+    let is_temporary = parts.next().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX) && name != "..");
+    if !is_temporary || !parts.all(is_part) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no unfinished file of a vault"));
+    }
+    fs::remove_file(root.join(path))
 }

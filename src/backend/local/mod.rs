@@ -327,6 +327,14 @@ impl Backend for LocalDirectory {
         leftovers::find(self.directories.root()).map_err(|error| self.io(".", "looking for leftovers in", error))
     }
 
+    fn remove_leftover(&self, leftover: &Leftover) -> Result<(), BackendError> {
+        let name = &leftover.path;
+        match leftovers::remove(self.directories.root(), name) {
+            Err(error) if !is_absent(&error) => Err(self.io(name, "removing", error)),
+            _ => Ok(()),
+        }
+    }
+
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         self.path(name).ok()
     }

@@ -75,6 +75,13 @@ pub struct PointProblem {
     pub consequence: &'static str,
 }
 
+impl PointProblem {
+    /// Whether nobody can tell what the point needs.
+    pub fn hides_what_is_needed(&self) -> bool {
+        self.consequence == LOST
+    }
+}
+
 impl From<&PointProblem> for Problem {
     fn from(problem: &PointProblem) -> Self {
         Self { subject: format!("recovery point {}", problem.point), message: format!("{}; {}", problem.error, problem.consequence) }
@@ -92,6 +99,8 @@ pub struct Listing {
     pub pending: Vec<PointSummary>,
     /// Deleted points of which only the tombstone is left.
     pub removed: BTreeSet<PointId>,
+    /// Revoked points whose manifests are still there, ascending.
+    pub revoked: Vec<PointId>,
     /// Damage, ascending by point.
     pub problems: Vec<PointProblem>,
 }
@@ -255,6 +264,7 @@ fn sort_in(listing: &mut Listing, fetched: Fetched) -> Result<(), CatalogueError
     let Fetched { present, known: KnownPoint { point, manifest, verdict, state }, .. } = fetched;
     listing.damage(point, fetched.verdict, "it is taken for unpublished; its whole id still names it")?;
     if is_revoked {
+        listing.revoked.extend(present.manifest.map(|_| point));
         return Ok(());
     }
     listing.damage(point, fetched.state, "it is shown as it was made; pins and changed tags are not known")?;

@@ -3,7 +3,7 @@
 //! Nouns: a point is *pending* from its manifest to its *verdict*; published or revoked from then on, whoever decided first. What changes
 //! later is in numbered *states*, of which the highest counts. A *deleted* point is a published one whose state says so (soft delete):
 //! hidden, its data still whole. A *removed* point is one whose manifest a collection has taken away after that; verdict and last
-//! state stay behind as its tombstone. A published point without manifest and without such a state is damage.
+//! state, under the highest number there is, stay behind as its tombstone. A published point without manifest and without such a state is damage.
 //!
 //! Nothing here reads a map or a pack, and no clock: times come from the caller.
 
@@ -30,6 +30,9 @@ use object::Objects;
 
 /// How often a state is tried again when others change the same point at the same time.
 const STATE_ATTEMPTS: u32 = 64;
+
+/// The number of a state after which nothing comes: the point is removed, or about to be.
+const TOMBSTONE: u64 = u64::MAX;
 
 /// BLAKE3 of a manifest object as stored: what the machine's next manifest names as its predecessor.
 pub type ManifestHash = [u8; 32];
@@ -110,20 +113,26 @@ impl<'a> Points<'a> {
     /// # Errors
     /// As [`Points::verdict`].
     pub fn state(&self, point: PointId) -> Result<Option<(u64, PointState)>, CatalogueError> {
+        let newest = self.state_numbers(point)?.last().copied();
+        newest.map(|number| Ok((number, self.objects.state(point, number)?))).transpose()
+    }
+
+    /// The numbers of a point's states, ascending.
+    fn state_numbers(&self, point: PointId) -> Result<Vec<u64>, CatalogueError> {
         let listed = self.objects.backend.list(&format!("{STATES}{point}/"))?;
         let numbers = listed.iter().filter_map(|object| match ObjectName::parse(&object.name) {
             Some(ObjectName::State(_, number)) => Some(number),
             _ => None,
         });
-        numbers.max().map(|number| Ok((number, self.objects.state(point, number)?))).transpose()
+        Ok(numbers.collect())
     }
 
     /// Changes what can change about a published point: reads its state, changes it, and appends it under the next number; again from the
-    /// start where somebody else took that number. `change` may refuse.
+    /// start where somebody else took that number, or has gone on meanwhile. `change` may refuse.
     ///
     /// # Errors
-    /// [`CatalogueError::NoPoint`] where the point is not published; what `change` says; [`CatalogueError::Conflict`] after 64 attempts;
-    /// else as [`Points::verdict`].
+    /// [`CatalogueError::NoPoint`] where the point is not published; [`CatalogueError::Removed`] where a collection has removed it or is
+    /// about to; what `change` says; [`CatalogueError::Conflict`] after 64 attempts; else as [`Points::verdict`].
     pub fn change_state(
         &self,
         point: PointId,
@@ -135,12 +144,14 @@ impl<'a> Points<'a> {
         }
         for _ in 0..STATE_ATTEMPTS {
             let (number, mut state) = match self.state(point)? {
+                Some((TOMBSTONE, _)) => return Err(CatalogueError::Removed { point }),
                 Some((number, state)) => (number.saturating_add(1), state),
                 None => (1, first_state(self.read(point)?.manifest, now)),
             };
             change(&mut state)?;
             state.time = now;
-            if self.objects.put_state(number, &state)? {
+            // A record that is not the last one says nothing: a number may have been free because it was superseded long ago.
+            if self.objects.put_state(number, &state)? && self.state_numbers(point)?.last() == Some(&number) {
                 return Ok(state);
             }
         }
@@ -168,6 +179,34 @@ impl<'a> Points<'a> {
             state.deleted.get_or_insert(now);
             Ok(())
         })
+    }
+
+    /// Takes a point's manifest away for good, if its last state `may` go. Its verdict and that state stay as a tombstone. Says whether it
+    /// is gone.
+    ///
+    /// A change at the same time and the tombstone cannot both be missed: both put theirs first, and list the states again.
+    ///
+    /// # Errors
+    /// As [`Points::verdict`].
+    pub fn remove(&self, point: PointId, now: Timestamp, may: impl Fn(&PointState) -> bool) -> Result<bool, CatalogueError> {
+        let Some((number, mut state)) = self.state(point)? else { return Ok(false) };
+        if number != TOMBSTONE {
+            if !may(&state) {
+                return Ok(false);
+            }
+            state.time = now;
+            self.objects.put_state(TOMBSTONE, &state)?;
+        }
+        // What came between, also when an earlier collection put the tombstone and was killed.
+        if let Some(last) = self.state_numbers(point)?.into_iter().rfind(|number| *number != TOMBSTONE)
+            && last != number
+            && !may(&self.objects.state(point, last)?)
+        {
+            self.objects.backend.delete(&ObjectName::State(point, TOMBSTONE).to_string())?;
+            return Ok(false);
+        }
+        self.objects.backend.delete(&ObjectName::Point(point).to_string())?;
+        Ok(true)
     }
 
     /// All points of the vault. Reads every manifest, verdict and last state, as many at once as the store can take, but no map. Damage to one

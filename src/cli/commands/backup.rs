@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cairn::jobs::backup::{BackupReport, BackupRequest, DiskRequest, backup};
 use cairn::jobs::sources;
+use cairn::quiesce::Account;
 use cairn::source::SourceSpec;
 use cairn::store::Vault;
 use cairn::units::MachineName;
@@ -19,6 +20,7 @@ use super::super::fault::usage;
 use super::super::json::{ConsistencyChoice, PointDocument};
 use super::super::moment::{moment, percent};
 use super::super::progress::{Ended, Warning};
+use super::super::quiesce::{QuiesceArgs, account, words};
 use super::super::render::{Align, Table, duration, rate, safe, size};
 
 /// Options of `cairn backup`.
@@ -31,14 +33,18 @@ The format is recognised; FORMAT:PATH says it (raw, qcow2, vhd, vhdx, vmdk). It 
 image that names other files and whose name does not end in its format. The same disk is the same
 in every format.
 
-Disks of a running machine should be read from a snapshot, or with --keep-clone: that reads a
-reflink clone of a raw image, and keeps it beside the image as .NAME.cairn-...
+Disks of a running machine should be read from a snapshot: taken by a command, by Cairn itself
+(--snapshot clone), or with --keep-clone, which reads a reflink clone of a raw image and keeps it
+beside the image as .NAME.cairn-... Scripts and freezes bring the machine to rest around it, and
+earn the point its label; docs/consistency.md tells how.
 
 Examples:
   cairn backup web01 --disk vda=/var/lib/libvirt/images/web01.qcow2
   cairn backup db01 --disk sda=/dev/vg0/db01-snap --disk sdb=/dev/vg1/data-snap --consistency filesystem --tag nightly
   cairn backup web01 --disk vda=web01.qcow2 --changed vda=changes.json --verify-hints 5%
   cairn backup web01 --disk vda=web01.img --keep-clone
+  cairn backup web01 --disk vda=web01.img --scripts /etc/azure/VMSnapshotScriptPluginConfig.json --snapshot clone
+  cairn backup db01 --disk sda=/dev/vg0/db01 --freeze /srv/db --snapshot-command 'snap-db01 {id}' --snapshot-remove 'lvremove -fq vg0/s-{id}'
   cairn backup web01 --disk vda=raw:/srv/web01.img --config /etc/libvirt/qemu/web01.xml
   cairn backup web01 --disk vda=web01.img --dry-run")]
 pub(crate) struct BackupArgs {
@@ -53,8 +59,8 @@ pub(crate) struct BackupArgs {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 
-    /// How far the machine was at rest when the disks were as they are read
-    #[arg(long, value_enum, value_name = "KIND", default_value_t)]
+    /// How far the machine was at rest when the disks were as they are read, where Cairn does not see to it
+    #[arg(long, value_enum, value_name = "KIND", default_value_t, conflicts_with_all = ["scripts", "freeze"])]
     consistency: ConsistencyChoice,
 
     /// When the disks were as they are read, if not now: 2026-11-21T20:30:00Z, or without Z in local time
@@ -84,6 +90,9 @@ pub(crate) struct BackupArgs {
     /// Find out what would be stored; write nothing
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    quiesce: QuiesceArgs,
 }
 
 /// What `--json` says.
@@ -91,6 +100,7 @@ pub(crate) struct BackupArgs {
 struct BackupDocument {
     #[serde(flatten)]
     point: PointDocument,
+    quiesce: Option<Account>,
     dry_run: bool,
     elapsed_seconds: f64,
     warnings: Vec<Warning>,
@@ -109,6 +119,7 @@ pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
     let disks = args.disks.iter().map(|disk| named_path("--disk", disk)).collect::<anyhow::Result<Vec<_>>>()?;
     let changed = args.changed.iter().map(|changed| named_path("--changed", changed)).collect::<anyhow::Result<Vec<_>>>()?;
     check_names(&disks, &changed)?;
+    let options = args.quiesce.options(args.keep_clone)?;
     let time = args.time.as_deref().map(|time| moment(time, &TimeZone::system())).transpose()?;
     let vault = context.open_vault()?;
     let request = BackupRequest {
@@ -116,6 +127,7 @@ pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
         disks: open_disks(&vault, &disks, &changed, args.keep_clone)?,
         tags: args.tags,
         consistency: args.consistency.into(),
+        quiesce: Some(context.quiesce(options)?),
         time,
         retain_until: None,
         configs: sources::read_configs(&args.configs)?,
@@ -185,6 +197,7 @@ fn document(report: &BackupReport, ended: Ended) -> BackupDocument {
     }
     BackupDocument {
         point,
+        quiesce: account(&report.manifest),
         dry_run: !report.published,
         elapsed_seconds: ended.elapsed.as_secs_f64(),
         warnings: ended.warnings,
@@ -210,6 +223,10 @@ fn text(document: &BackupDocument, width: Option<u16>) -> String {
         ]);
     }
     text.push_str(&table.render(width));
+    if let Some(account) = &document.quiesce {
+        text.push_str(&format!("\nConsistency: {}\n", point.consistency));
+        words(account).into_iter().for_each(|(what, how)| text.push_str(&format!("{what}: {how}\n")));
+    }
     let elapsed = Duration::try_from_secs_f64(document.elapsed_seconds).unwrap_or_default();
     let read = rate(point.bytes_read, document.elapsed_seconds);
     text.push_str(&format!("\n{} in {}, {read} read\n", size(point.size_bytes), duration(elapsed)));

@@ -20,7 +20,8 @@ use super::super::render::{duration, rate, safe, size};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The target is a directory that is there, or for one source also a new name. Nothing is ever written outside of it: links in it are not
-followed, nor are those that are copied. A file that cannot be read is a warning, and the others are copied (exit code 3).
+followed, nor are those that are copied. A file in a directory that cannot be read, or that is there already, is a warning, and the others
+are copied (exit code 3); one that was named and is not copied is a failure (exit code 1).
 Without -a a file keeps its contents, mode (but for setuid) and time; with -a all that this user may set. Holes stay holes.
 
 Examples:
@@ -86,12 +87,20 @@ pub(crate) fn run(context: &Context, args: &CpArgs) -> anyhow::Result<Exit> {
     };
     let options = ExtractOptions { archive: args.archive, recursive: args.recursive || args.archive, existing };
     look.monitor.step("copying");
-    let extracted = extract(&look.tree, &sources, &target, &options, &look.monitor)?;
+    let mut extracted = extract(&look.tree, &sources, &target, &options, &look.monitor)?;
     let ended = look.monitor.finish();
     let exit = Exit::done(ended.warning_count);
+    let left_out = std::mem::take(&mut extracted.left_out);
     let document = document(&look.name, &target, extracted, ended);
-    context.output.result(&document, || text(&document))?;
-    Ok(exit)
+    if left_out.is_empty() {
+        context.output.result(&document, || text(&document))?;
+        return Ok(exit);
+    }
+    // Of the others a person is told; a script gets the error alone, as from every command that fails.
+    if !context.output.is_json() && left_out.len() < sources.len() {
+        context.output.text(&text(&document))?;
+    }
+    anyhow::bail!("not copied: {}", left_out.join(", "))
 }
 
 fn source(look: &Look, location: &Location, args: &CpArgs) -> anyhow::Result<Source<Spot>> {

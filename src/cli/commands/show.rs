@@ -3,6 +3,7 @@
 use cairn::catalogue::points::{Listing, PointSummary};
 use cairn::format::point::{ConfigFile, Manifest};
 use cairn::jobs::points;
+use cairn::quiesce::Account;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::json::{DiskDocument, PointDocument};
+use super::super::quiesce::{account, words};
 use super::super::render::{Details, age, local, size};
 
 /// Options of `cairn show`.
@@ -36,6 +38,7 @@ struct ShowDocument {
     base: Option<BaseDocument>,
     predecessor: Option<String>,
     configs: Vec<ConfigDocument>,
+    quiesce: Option<Account>,
     tool_version: String,
     host: String,
 }
@@ -85,6 +88,7 @@ fn document(point: &PointSummary, manifest: &Manifest, listing: &Listing) -> Sho
         base,
         predecessor: manifest.predecessor.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),
         configs: manifest.configs.iter().map(config).collect(),
+        quiesce: account(manifest),
         tool_version: manifest.tool_version.clone(),
         host: manifest.host.clone(),
     }
@@ -98,6 +102,9 @@ fn text(document: &ShowDocument, zone: &TimeZone, now: Timestamp) -> String {
     details.line("Machine", format!("{}, its point number {}", point.machine, point.sequence));
     details.line("Time", format!("{} ({})", local(point.time, zone), age(point.time, now)));
     details.line("Consistency", point.consistency);
+    for (what, how) in document.quiesce.iter().flat_map(words) {
+        details.line(what, how);
+    }
     details.line("Tags", if point.tags.is_empty() { "none".to_owned() } else { point.tags.join(" ") });
     if point.pinned {
         details.line("Pinned", "yes");

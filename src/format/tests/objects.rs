@@ -10,6 +10,7 @@ use crate::format::control::*;
 use crate::format::envelope::{Envelope, ObjectKind};
 use crate::format::index::IndexObject;
 use crate::format::known::KnownPoint;
+use crate::format::marked::MarkedNodes;
 use crate::format::point::*;
 use crate::format::vault::*;
 use crate::units::*;
@@ -55,6 +56,9 @@ fn sample(runner: &mut TestRunner) -> Vec<(ObjectKind, Vec<u8>, Recode)> {
         (ObjectKind::Condemned, draw(runner, strategies::condemned()).encode().expect("legal"), |bytes| Condemned::decode(bytes)?.encode()),
         (ObjectKind::Moved, draw(runner, strategies::moved()).encode().expect("legal"), |bytes| Moved::decode(bytes)?.encode()),
         (ObjectKind::KnownPoints, draw(runner, strategies::known()).encode().expect("legal"), recode_known),
+        (ObjectKind::MarkedNodes, draw(runner, strategies::marked()).encode().expect("legal"), |bytes| {
+            MarkedNodes::decode(bytes)?.encode()
+        }),
         (ObjectKind::Damaged, draw(runner, strategies::damaged()).encode().expect("legal"), |bytes| Damaged::decode(bytes)?.encode()),
     ]
 }
@@ -116,6 +120,11 @@ proptest! {
         prop_assert!(KnownPoint::decode_all(&encode([&second, &first])).is_err());
         prop_assert_eq!(KnownPoint::decode_all(&encode([&first, &second])), Ok(vec![first, second]));
         prop_assert_eq!(KnownPoint::decode_all(&[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn marked_nodes_come_back(marked in strategies::marked()) {
+        prop_assert_eq!(MarkedNodes::decode(&marked.encode().expect("legal")), Ok(marked));
     }
 
     #[test]

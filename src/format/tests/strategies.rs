@@ -9,6 +9,7 @@ use crate::format::control::*;
 use crate::format::index::*;
 use crate::format::known::*;
 use crate::format::map::*;
+use crate::format::marked::*;
 use crate::format::pack::*;
 use crate::format::point::*;
 use crate::format::vault::*;
@@ -206,6 +207,35 @@ pub(super) fn known() -> impl Strategy<Value = KnownPoint> {
             KnownPoint { point, manifest, verdict, state }
         },
     )
+}
+
+pub(super) fn marked() -> impl Strategy<Value = MarkedNodes> {
+    let address = || (pack_id(), any::<u32>()).prop_map(|(pack, slot)| Address { pack, slot });
+    let names = prop_oneof![
+        any::<[u8; 32]>().prop_map(|summary| Names::Unknown(PackSummary(summary))),
+        vec(0..2_u32, 0..3).prop_map(Names::Packs),
+        vec(0..1_u32, 0..3).prop_map(Names::Nodes),
+    ];
+    let node = (any::<[u8; 32]>(), address(), names).prop_map(|(id, address, names)| MarkedNode { id: NodeId(id), address, names });
+    let birth = (any::<u32>(), address(), any::<u32>()).prop_map(|(slot, birth, count)| BirthRange { slot, birth, count });
+    let table = (pack_id(), any::<bool>(), any::<u32>(), vec(birth, 0..3)).prop_map(|(pack, map, slots, births)| PackTable {
+        pack,
+        kind: if map { PackKind::Map } else { PackKind::Data },
+        slots,
+        births,
+    });
+    let seen = (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 16]>(), any::<u64>());
+    let seen = seen.prop_map(|(lease, number, boot, seconds)| SeenLease { lease: LeaseId(lease), number, boot, seconds });
+    let blocks = vec((pack_id(), vec(any::<u64>(), 0..3)), 0..3);
+    let rest = (vec(table, 0..3), vec(moved(), 0..2), vec(seen, 0..3));
+    ([pack_id(), pack_id()], vec(node, 1..4), blocks, rest).prop_map(|(packs, nodes, blocks, (tables, moved, leases))| MarkedNodes {
+        packs: packs.to_vec(),
+        nodes,
+        blocks,
+        tables,
+        moved,
+        leases,
+    })
 }
 
 pub(super) fn lease() -> impl Strategy<Value = Lease> {

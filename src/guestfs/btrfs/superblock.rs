@@ -1,6 +1,6 @@
 //! The superblock: three copies on each device, of which the kernel reads the first.
 
-use super::super::fields::{array, byte, le16, le32, le64};
+use super::super::fields::{array, byte, le16, le32, le64, uuid_text};
 use super::super::{GuestError, GuestResult, Identity, Member};
 use super::checksum::Checksum;
 use crate::io::ReadAt;
@@ -194,19 +194,8 @@ pub(super) fn identify(device: &dyn ReadAt) -> GuestResult<Option<Identity>> {
     Ok(Some(Identity {
         kind: "btrfs",
         label: (!label.is_empty()).then(|| String::from_utf8_lossy(label).into_owned()),
-        uuid: Some(uuid_text(&found.pool)),
+        uuid: uuid_text(found.pool),
         size_bytes: Some(found.total_bytes),
         member: Some(Member { pool: found.pool, device: found.device, devices: found.devices }),
     }))
-}
-
-fn uuid_text(uuid: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }

@@ -1,12 +1,8 @@
 //! Directories of ext2, ext3 and ext4, read from end to end: the blocks of their index look like empty ones.
 //!
-//! Layout: `Documentation/filesystems/ext4/directory.rst` of Linux. For looking up names, those of directories that were listed before
-//! are kept by a keyed hash, as many as fit.
+//! Layout: `Documentation/filesystems/ext4/directory.rst` of Linux.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fields::Fields;
 use super::hash::NameHash;
@@ -223,64 +219,5 @@ fn kind(stored: u8) -> Option<FileKind> {
         6 => Some(FileKind::Socket),
         7 => Some(FileKind::Link),
         _ => None,
-    }
-}
-
-/// Names of all directories that are kept, at 16 bytes each.
-const MOST_KEPT_NAMES: usize = 1 << 20;
-
-type Names = Arc<HashMap<u64, u32>>;
-
-/// The names of directories that were looked into lately, as hashes that nobody outside can foresee.
-#[derive(Default)]
-pub(super) struct Lookups {
-    hasher: RandomState,
-    kept: Mutex<Vec<(u32, Names)>>,
-}
-
-impl Lookups {
-    /// The number that a name leads to.
-    pub(super) fn find(&self, volume: &Volume, inode: &Inode, name: &[u8]) -> GuestResult<Option<u32>> {
-        if let Some(names) = self.known(inode.number) {
-            return Ok(names.get(&self.hasher.hash_one(name)).copied());
-        }
-        let mut names = HashMap::new();
-        let mut found = None;
-        let listed = entries(volume, inode, &mut |entry| {
-            if let Ok(number) = u32::try_from(entry.node.0) {
-                if entry.name == name {
-                    found.get_or_insert(number);
-                }
-                names.entry(self.hasher.hash_one(entry.name.as_slice())).or_insert(number);
-            }
-            if names.len() > MOST_KEPT_NAMES && found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if listed.is_ok() && names.len() <= MOST_KEPT_NAMES {
-            self.keep(inode.number, Arc::new(names));
-        }
-        if found.is_some() { Ok(found) } else { listed.map(|()| None) }
-    }
-
-    fn known(&self, number: u32) -> Option<Names> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|(known, _)| *known == number)?;
-        let found = kept.remove(at);
-        let names = Arc::clone(&found.1);
-        kept.push(found);
-        Some(names)
-    }
-
-    /// Keeps the names of one directory more, and those used longest ago no longer.
-    fn keep(&self, number: u32, names: Names) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(known, _)| *known != number);
-        kept.push((number, names));
-        let mut total = 0;
-        let fitting = kept.iter().rev().take_while(|(_, names)| {
-            total += names.len();
-            total <= MOST_KEPT_NAMES
-        });
-        let surplus = kept.len() - fitting.count().clamp(1, 64);
-        kept.drain(..surplus);
     }
 }

@@ -25,11 +25,11 @@ use std::sync::Arc;
 pub(super) use superblock::{identify, identify_by_copy};
 
 use self::contents::{InlineFile, ReplayedFile};
-use self::directory::Lookups;
 use self::inode::Inode;
 use self::journal::Overlay;
 use self::superblock::{COMPAT_HAS_JOURNAL, INCOMPAT_RECOVER, Superblock};
 use self::volume::Volume;
+use super::lookups::Lookups;
 use super::{About, Attributes, Device, Entry, FileData, FileKind, FileSystem, GuestError, GuestResult, Node, OpenOptions};
 
 /// The longest target of a link.
@@ -153,8 +153,8 @@ impl FileSystem for Ext {
     }
 
     fn lookup(&self, directory: Node, name: &[u8]) -> GuestResult<Option<Node>> {
-        let found = self.lookups.find(&self.volume, &self.inode(directory)?, name)?;
-        Ok(found.map(|number| Node(u64::from(number))))
+        let inode = self.inode(directory)?;
+        self.lookups.find(directory, name, |visit| directory::entries(&self.volume, &inode, visit))
     }
 
     fn link_target(&self, node: Node) -> GuestResult<Vec<u8>> {

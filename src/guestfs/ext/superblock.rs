@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use crate::guestfs::crc32c::crc32c;
+use crate::guestfs::fields::uuid_text;
 use crate::guestfs::{GuestError, GuestResult, Identity};
 use crate::io::ReadAt;
 
@@ -129,19 +130,10 @@ fn identity(fields: Fields<'_>) -> Option<Identity> {
     Some(Identity {
         kind,
         label: (!label.is_empty()).then(|| String::from_utf8_lossy(label).into_owned()),
-        uuid: uuid(fields.id(0x68)),
+        uuid: uuid_text(fields.id(0x68)),
         size_bytes: (u64::from(fields.le32(4)) | high).checked_mul(1024 << fields.le32(0x18)),
         member: None,
     })
-}
-
-fn uuid(bytes: [u8; 16]) -> Option<String> {
-    if bytes == [0; 16] {
-        return None;
-    }
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    Some(format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)))
 }
 
 impl Superblock {

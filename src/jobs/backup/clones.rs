@@ -1,5 +1,7 @@
-//! Reflink clones of raw image files: a backup reads a clone instead of the file, so that a running writer does not disturb it, and the
-//! clone stays beside the file. The next backup compares where the bytes of both lie: what they still share has not changed.
+//! What is read instead of the disks: reflink clones of raw image files, or what a command made of a disk.
+//!
+//! A clone of a file is read so that a running writer does not disturb the backup. One that is kept stays beside the file: the next
+//! backup compares where the bytes of both lie, and what they still share has not changed.
 //!
 //! A clone's name tells for which point it was read, so that no crash does harm: one whose point is not the base is never compared with,
 //! and the next backup that keeps a clone removes all others of its machine and disk. Nothing here touches the vault.
@@ -16,8 +18,10 @@ use super::{BackupRequest, DiskRequest};
 use crate::format::point::Manifest;
 use crate::io::ReadAt;
 use crate::jobs::JobError;
+use crate::jobs::sources::open_source;
 use crate::monitor::{Monitor, Problem};
-use crate::source::{self, Format, HintBase, Hints, Source, SourceError, clone_file, reflink_hints};
+use crate::quiesce::{QuiesceError, Rest, Snapshot};
+use crate::source::{self, Format, HintBase, Hints, Source, SourceError, SourceSpec, clone_file, reflink_hints};
 use crate::store::Vault;
 use crate::units::{ExtentSet, MachineName, PointId};
 
@@ -38,47 +42,69 @@ pub(super) struct Clones<'a> {
 /// What is read instead of a disk's own file.
 struct Taken {
     disk: DiskRequest,
-    names: Names,
-    /// The clone, removed again unless the point is published; none in a dry run.
+    /// Where its clones lie, if it is one.
+    names: Option<Names>,
+    /// The clone, removed again unless it is to be kept and the point is published; none in a dry run.
     clone: Option<Removed>,
 }
 
+/// The image that a clone is made of for this backup only.
+fn image_to_clone<'r>(request: &'r BackupRequest, disk: &'r DiskRequest) -> Option<&'r Path> {
+    let setup = request.quiesce.as_ref().filter(|setup| setup.options.snapshot == Some(Snapshot::Clone) && !request.dry_run);
+    setup.and(disk.spec.as_ref()).map(|spec| spec.path.as_path())
+}
+
+/// The clone that will be made of a disk for this backup only.
+pub(super) fn planned(vault: &Vault, request: &BackupRequest, disk: &DiskRequest, point: PointId) -> io::Result<Option<PathBuf>> {
+    let image = image_to_clone(request, disk);
+    image.map(|image| Ok(Names::new(vault, &request.machine, &disk.name, image)?.of(point))).transpose()
+}
+
 impl<'a> Clones<'a> {
-    /// Takes the clones that the request wants, all before any disk is read, for the point `point`. A disk that cannot have one is
-    /// read itself, with a warning.
+    /// Takes what the request wants to be read instead, all before any disk is read, for the point `point`. A disk whose clone was only to
+    /// be kept is read itself where it cannot have one, with a warning; where a snapshot was asked for, or a machine is at rest for it,
+    /// there is no backup without.
     pub(super) fn take(
         vault: &Vault,
         request: &'a BackupRequest,
-        base: Option<&Manifest>,
         point: PointId,
+        mut rest: Option<&mut Rest<'_>>,
         monitor: &'a dyn Monitor,
     ) -> Result<Self, JobError> {
         let mut clones = Self { request, monitor, taken: Vec::new(), time: None };
         for disk in &request.disks {
-            let taken = match &disk.keep_clone {
-                None => None,
-                Some(image) => match Taken::of(vault, request, disk, image, point) {
+            let must = rest.is_some();
+            let taken = match (disk.keep_clone.as_deref().or(image_to_clone(request, disk)), &mut rest) {
+                (Some(image), _) => match Taken::of(vault, request, disk, image, point) {
                     Ok(taken) => Some(taken),
+                    Err(why) if must => return Err(QuiesceError::Snapshot { disk: disk.name.to_string(), why: why.to_string() }.into()),
                     Err(why) => {
                         let message = format!("no clone of {} can be kept: {why}; the file itself is read, and all of it", image.display());
                         monitor.problem(Problem { subject: disk.name.to_string(), message });
                         None
                     }
                 },
+                (None, Some(rest)) => Taken::by_command(vault, disk, rest)?,
+                (None, None) => None,
             };
             clones.taken.push(taken);
         }
         if clones.taken.iter().any(Option::is_some) {
             clones.time = Some(Timestamp::now());
         }
-        for (disk, taken) in request.disks.iter().zip(&mut clones.taken) {
+        Ok(clones)
+    }
+
+    /// Finds out what has changed since the base, where nobody has said it. Not while anything is frozen: it takes its time.
+    pub(super) fn compare(&mut self, base: Option<&Manifest>) -> Result<(), JobError> {
+        for (disk, taken) in self.request.disks.iter().zip(&mut self.taken) {
             if let Some(taken) = taken {
-                // The clone may be of another size than the hints that somebody gave; so it is one that nobody asked for.
+                // What is read may be of another size than the hints that somebody gave; so it is one that nobody asked for.
                 disk.source.check_unchanged()?;
-                taken.disk.hints = disk.hints.clone().or_else(|| taken.compare(base, monitor));
+                taken.disk.hints = taken.given_hints(disk, self.monitor).or_else(|| taken.compare(base, self.monitor));
             }
         }
-        Ok(clones)
+        Ok(())
     }
 
     /// The disks to read.
@@ -86,15 +112,32 @@ impl<'a> Clones<'a> {
         self.request.disks.iter().zip(&self.taken).map(|(disk, taken)| taken.as_ref().map_or(disk, |taken| &taken.disk))
     }
 
+    /// Closes everything that was read, so that snapshots can be removed; what is left are the clones to keep.
+    pub(super) fn close(self) -> Kept<'a> {
+        let mut clones = Vec::new();
+        for taken in self.taken.into_iter().flatten() {
+            if let (Some(clone), Some(names), Some(_)) = (taken.clone, taken.names, &taken.disk.keep_clone) {
+                clones.push((taken.disk.name.clone(), names, clone));
+            }
+        }
+        Kept { monitor: self.monitor, clones }
+    }
+}
+
+/// Clones that stay where they are once their point is published.
+pub(super) struct Kept<'a> {
+    monitor: &'a dyn Monitor,
+    clones: Vec<(MachineName, Names, Removed)>,
+}
+
+impl Kept<'_> {
     /// Keeps the clones, now that the point is published, and removes all others that were made for these disks.
     pub(super) fn keep(self, point: PointId) {
-        for taken in self.taken.into_iter().flatten() {
-            if let Some(mut clone) = taken.clone {
-                clone.kept = true;
-                if let Err(error) = taken.names.remove_all_but(point) {
-                    let message = format!("an old clone in {} cannot be removed: {error}", taken.names.directory.display());
-                    self.monitor.problem(Problem { subject: taken.disk.name.to_string(), message });
-                }
+        for (disk, names, clone) in self.clones {
+            clone.keep();
+            if let Err(error) = names.remove_all_but(point) {
+                let message = format!("an old clone in {} cannot be removed: {error}", names.directory.display());
+                self.monitor.problem(Problem { subject: disk.to_string(), message });
             }
         }
     }
@@ -113,15 +156,35 @@ impl Taken {
             }
             (path.clone(), Some(Removed { path, kept: false }))
         };
-        let source = Box::new(Instead { source: source::open(&path, Format::Raw)?, description: disk.source.description() });
-        let disk = DiskRequest { name: disk.name.clone(), source, hints: None, keep_clone: None };
-        Ok(Self { disk, names, clone })
+        let disk = instead(disk, source::open(&path, Format::Raw)?);
+        Ok(Self { disk, names: Some(names), clone })
+    }
+
+    /// What the snapshot command made of the disk; `None` where the disk itself is to be read.
+    fn by_command(vault: &Vault, disk: &DiskRequest, rest: &mut Rest<'_>) -> Result<Option<Self>, JobError> {
+        let Some(path) = rest.take_by_command(disk.name.as_str())? else { return Ok(None) };
+        let format = disk.spec.as_ref().map_or(Format::Auto, |spec| spec.format);
+        let source = open_source(vault, &SourceSpec { path, format })?;
+        Ok(Some(Self { disk: instead(disk, source), names: None, clone: None }))
+    }
+
+    /// The hints that somebody gave, unless they are for a disk of another size.
+    fn given_hints(&self, own: &DiskRequest, monitor: &dyn Monitor) -> Option<Hints> {
+        let (read, own_bytes) = (self.disk.source.size_bytes(), own.source.size_bytes());
+        let hints = own.hints.as_ref()?;
+        if self.clone.is_none() && read != own_bytes {
+            let message =
+                format!("its snapshot has {read} bytes and the disk {own_bytes}, so what is said to have changed is not believed");
+            monitor.problem(Problem { subject: own.name.to_string(), message });
+            return None;
+        }
+        Some(hints.clone())
     }
 
     /// What has changed since the clone that was kept for the base; nothing is known without one.
     fn compare(&self, base: Option<&Manifest>, monitor: &dyn Monitor) -> Option<Hints> {
         let base = base?.point;
-        let path = self.names.of(base);
+        let path = self.names.as_ref()?.of(base);
         let compared = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => Err(error.to_string()),
@@ -139,6 +202,12 @@ impl Taken {
             }
         }
     }
+}
+
+/// The disk with another source, under its own description.
+fn instead(disk: &DiskRequest, source: Box<dyn Source>) -> DiskRequest {
+    let source = Box::new(Instead { source, description: disk.source.description() });
+    DiskRequest { name: disk.name.clone(), source, spec: disk.spec.clone(), hints: None, keep_clone: disk.keep_clone.clone() }
 }
 
 /// Why a disk has no clone.
@@ -215,6 +284,12 @@ fn rest<'n>(name: &'n OsStr, prefix: &OsStr) -> Option<&'n str> {
 struct Removed {
     path: PathBuf,
     kept: bool,
+}
+
+impl Removed {
+    fn keep(mut self) {
+        self.kept = true;
+    }
 }
 
 impl Drop for Removed {

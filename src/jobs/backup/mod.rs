@@ -1,13 +1,14 @@
 //! Backing up a machine: one recovery point with all its disks, incremental against the machine's latest by itself.
 //!
 //! Order of writes (FORMAT.md, "order of writes"): lease; lists; data packs, durable; metadata packs, durable; manifest, durable and
-//! pending; lists again; verdict. A crash before the verdict leaves the old points as they are and at worst packs that nobody
+//! pending; lists again; a look whether the lease is still there; verdict. A crash before the verdict leaves the old points as they are and at worst packs that nobody
 //! refers to and a pending manifest, which collection removes. The index follows last: it can always be made anew.
 
 mod clones;
 mod disk;
 mod dry;
 mod lost;
+mod rest;
 mod scan;
 #[cfg(test)]
 pub(super) mod tests;
@@ -22,10 +23,12 @@ use super::JobError;
 use super::nodes::VaultNodes;
 use crate::catalogue::points::{Listing, Points};
 use crate::crypt::random;
+use crate::format::names::ObjectName;
 use crate::format::point::{ConfigFile, Consistency, Decision, DiskRecord, Manifest};
 use crate::monitor::{Monitor, Problem};
-use crate::source::{Hints, Source};
-use crate::store::{Lease, PackReader, SessionOptions, Vault, WriteSession};
+use crate::quiesce::{self, ACCOUNT_NAME, Account, Setup};
+use crate::source::{Hints, Source, SourceSpec};
+use crate::store::{Lease, PackReader, SessionOptions, StoreError, Vault, WriteSession};
 use crate::units::{MachineName, PackId, PointId};
 use clones::Clones;
 use scan::DiskScan;
@@ -41,6 +44,8 @@ pub struct DiskRequest {
     pub name: MachineName,
     /// What is read.
     pub source: Box<dyn Source>,
+    /// Where `source` was opened, as far as a snapshot of it may be asked for.
+    pub spec: Option<SourceSpec>,
     /// What somebody says has changed since the machine's latest point.
     pub hints: Option<Hints>,
     /// The raw image file that `source` is, where a reflink clone of it shall be read and kept beside it: the next backup then needs no
@@ -56,8 +61,10 @@ pub struct BackupRequest {
     pub disks: Vec<DiskRequest>,
     /// Tags of the point.
     pub tags: Vec<String>,
-    /// How far the machine was at rest, as its caller has seen to.
+    /// How far the machine was at rest, as its caller has seen to. Where scripts are run or filesystems frozen, the label is earned instead.
     pub consistency: Consistency,
+    /// What is done around the moment of the backup; nothing in a dry run.
+    pub quiesce: Option<Setup>,
     /// When the disks were as they are read; now, if nobody says.
     pub time: Option<Timestamp>,
     /// At least until when the point is kept.
@@ -87,6 +94,9 @@ pub struct BackupReport {
 /// [`JobError`]; the vault is then as it was, but for leftovers that collection removes.
 pub fn backup(vault: &Arc<Vault>, request: &BackupRequest, monitor: &dyn Monitor) -> Result<BackupReport, JobError> {
     check(request)?;
+    if let Some(setup) = request.quiesce.as_ref().filter(|_| !request.dry_run) {
+        quiesce::recover(&setup.ledger, &setup.helper, monitor)?;
+    }
     let mut avoid = HashSet::new();
     for _ in 0..ATTEMPTS {
         let mut attempt = Attempt::begin(vault, request, monitor)?;
@@ -97,7 +107,7 @@ pub fn backup(vault: &Arc<Vault>, request: &BackupRequest, monitor: &dyn Monitor
             Some(manifest) => return Ok(BackupReport { manifest, published: true }),
             None => monitor.problem(Problem {
                 subject: request.machine.to_string(),
-                message: "a collection took away data that this backup referred to; it begins again".to_owned(),
+                message: "a collection overtook this backup; it begins again".to_owned(),
             }),
         }
     }
@@ -137,14 +147,15 @@ impl<'a> Attempt<'a> {
 
     fn dry_run(&self) -> Result<BackupReport, JobError> {
         let point = PointId(random()?);
-        let clones = Clones::take(self.vault, self.request, self.base(), point, self.monitor)?;
+        let mut clones = Clones::take(self.vault, self.request, point, None, self.monitor)?;
+        clones.compare(self.base())?;
         let mut disks = Vec::new();
         for disk in clones.disks() {
             let scan = DiskScan::new(self.vault, self.request, disk, self.base(), self.nodes(), self.monitor)?;
             disks.push(dry::run(scan, self.vault, &self.packs)?);
             disk.source.check_unchanged()?;
         }
-        Ok(BackupReport { manifest: self.manifest(point, clones.time, disks)?, published: false })
+        Ok(BackupReport { manifest: self.manifest(point, clones.time, disks, None)?, published: false })
     }
 
     fn nodes(&self) -> Arc<VaultNodes> {
@@ -156,12 +167,22 @@ impl<'a> Attempt<'a> {
         let base_points: Vec<PointId> = self.base().map(|base| base.point).into_iter().collect();
         let holder = format!("backup of {} by process {} on {}", self.request.machine, std::process::id(), host());
         let lease = Lease::take(self.vault, &base_points, &holder)?;
+        // Only now does the lease keep the base, and only if no collection has taken it away since it was listed.
+        for point in &base_points {
+            if self.vault.backend().size_bytes(&ObjectName::Point(*point).to_string())?.is_none() {
+                return Ok(None);
+            }
+        }
         let compression_level = self.request.compression_level.unwrap_or(self.vault.header().compression_level);
         let options = SessionOptions { compression_level, avoid: avoid.clone() };
         let session = Mutex::new(WriteSession::begin(self.vault, &lease, &self.packs, options)?);
         let point = PointId(random()?);
-        let clones = Clones::take(self.vault, self.request, self.base(), point, self.monitor)?;
+        let mut rest = rest::begin(self.vault, self.request, point, self.monitor)?;
+        let mut clones = rest::take(&mut rest, self.vault, self.request, point, self.monitor)?;
+        clones.compare(self.base())?;
         let scanned = self.scan_disks(&session, &clones)?;
+        let (taken, kept) = (clones.time, clones.close());
+        let account = rest::end(rest)?;
         let mut session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.monitor.step("making data durable");
         session.flush()?;
@@ -169,10 +190,11 @@ impl<'a> Attempt<'a> {
             let message = "its fingerprints cannot be read, so its blocks were stored again; `cairn verify --all` tells more".to_owned();
             self.monitor.problem(Problem { subject: format!("pack {pack}"), message });
         }
-        let manifest = self.manifest(point, clones.time, scanned.into_iter().map(scan::ScannedDisk::into_record).collect())?;
+        let disks = scanned.into_iter().map(scan::ScannedDisk::into_record).collect();
+        let manifest = self.manifest(point, taken, disks, account)?;
         let published = self.publish(&manifest, &lease, &session, avoid)?;
         if published {
-            clones.keep(point);
+            kept.keep(point);
         }
         if published && let Err(error) = session.finish() {
             let message = format!("{error}; the next backup makes up for it");
@@ -200,8 +222,9 @@ impl<'a> Attempt<'a> {
         let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
         points.put(manifest)?;
         let vanished = session.vanished()?;
-        lease.check()?;
-        if !vanished.is_empty() {
+        // Asked last: who took the lease for abandoned lists points after that, and sees this one.
+        let lost = lease.confirm();
+        if !vanished.is_empty() || matches!(lost, Err(StoreError::LeaseLost { .. })) {
             avoid.extend(vanished);
             // Whatever the answer, this point never becomes a user's: nobody else publishes it.
             points.revoke(manifest.point, lease.id(), Timestamp::now())?;
@@ -210,7 +233,16 @@ impl<'a> Attempt<'a> {
         Ok(points.publish(manifest.point, lease.id(), Timestamp::now())? == Decision::Published)
     }
 
-    fn manifest(&self, point: PointId, clones_taken: Option<Timestamp>, disks: Vec<DiskRecord>) -> Result<Manifest, JobError> {
+    fn manifest(
+        &self,
+        point: PointId,
+        clones_taken: Option<Timestamp>,
+        disks: Vec<DiskRecord>,
+        account: Option<Account>,
+    ) -> Result<Manifest, JobError> {
+        let earned = account.as_ref().filter(|_| self.request.quiesce.as_ref().is_some_and(|setup| setup.options.earns_label()));
+        let consistency = earned.map_or(self.request.consistency, |account| account.consistency.into());
+        let kept = account.map(|account| ConfigFile { name: ACCOUNT_NAME.to_owned(), bytes: account.encode() });
         let last = self.listing.last_of(&self.request.machine);
         Ok(Manifest {
             point,
@@ -219,11 +251,11 @@ impl<'a> Attempt<'a> {
             predecessor: last.map(|last| last.hash),
             time: self.time(clones_taken)?,
             retain_until: self.request.retain_until,
-            consistency: self.request.consistency,
+            consistency,
             base: last.map(|last| last.manifest.point),
             disks,
             tags: self.request.tags.clone(),
-            configs: self.request.configs.clone(),
+            configs: self.request.configs.iter().cloned().chain(kept).collect(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
         })

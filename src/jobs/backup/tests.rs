@@ -45,12 +45,14 @@ pub(in crate::jobs) fn request(machine: &str, disks: &[(&str, &Path)], hints: Op
         source: crate::source::open(path, Format::Raw).unwrap(),
         hints: hints.clone(),
         keep_clone: None,
+        spec: None,
     };
     BackupRequest {
         machine: machine.parse().unwrap(),
         disks: disks.iter().map(disk).collect(),
         tags: vec!["test".to_owned()],
         consistency: Consistency::Crash,
+        quiesce: None,
         time: None,
         retain_until: None,
         configs: Vec::new(),

@@ -139,9 +139,16 @@ fn name(text: &str) -> Result<MachineName, JobError> {
 fn backed_up(vault: &Arc<Vault>, image: &Path) -> Result<(Duration, PointId), JobError> {
     let request = BackupRequest {
         machine: name("bench")?,
-        disks: vec![DiskRequest { name: name("disk")?, source: crate::source::open(image, Format::Raw)?, hints: None, keep_clone: None }],
+        disks: vec![DiskRequest {
+            name: name("disk")?,
+            source: crate::source::open(image, Format::Raw)?,
+            hints: None,
+            keep_clone: None,
+            spec: None,
+        }],
         tags: Vec::new(),
         consistency: Consistency::Crash,
+        quiesce: None,
         time: None,
         retain_until: None,
         configs: Vec::new(),

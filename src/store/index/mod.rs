@@ -23,6 +23,8 @@ use crate::units::{Address, Fingerprint, PackId, SegmentId};
 
 /// Segments of about one size that are merged into one: keeps the number of look-ups logarithmic.
 const MERGE_WIDTH: usize = 4;
+/// Segments are written anew when one pack in so many is gone.
+const REWRITTEN_SHARE: usize = 8;
 /// Entries below which all segments are one tier.
 const SMALLEST_TIER: u64 = 1 << 16;
 
@@ -99,6 +101,21 @@ impl Index {
         }
         for parts in tiers.iter().filter(|parts| parts.len() >= MERGE_WIDTH) {
             segment::merge(&self.directory, parts, &keep)?;
+        }
+        Ok(())
+    }
+
+    /// Writes segments anew of whose packs an eighth or more is gone by `keep`; the others' entries of such packs are never found. Takes the
+    /// index, since its maps are old then.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`]; what was there before is then still there.
+    pub fn drop_packs(self, keep: impl Fn(&PackId) -> bool) -> Result<(), StoreError> {
+        for one in &self.segments {
+            let gone = one.packs().iter().filter(|pack| !keep(pack)).count();
+            if gone > 0 && gone * REWRITTEN_SHARE >= one.packs().len() {
+                segment::merge(&self.directory, &[one], &keep)?;
+            }
         }
         Ok(())
     }

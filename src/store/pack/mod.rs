@@ -16,4 +16,5 @@ pub(crate) use frame::compress as compress_frame;
 pub(crate) use nodes::NodePacks;
 pub(crate) use pipeline::DataPipeline;
 pub use reader::{FramePlace, PackReader, Piece};
+pub(crate) use writer::FinishedPack;
 pub use writer::WrittenPack;

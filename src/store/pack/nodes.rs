@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::frame;
-use super::writer::{FinishedPack, PackWriter, new_sealer};
+use super::writer::{FinishedPack, PackWriter, add_birth, new_sealer};
 use crate::crypt::PackSealer;
-use crate::format::pack::PackKind;
+use crate::format::pack::{BirthRange, PackKind};
 use crate::store::{StoreError, Vault};
 use crate::units::{Address, PackId};
 
@@ -27,6 +27,7 @@ struct OpenPack {
     sealer: PackSealer,
     writer: PackWriter,
     nodes: u32,
+    births: Vec<BirthRange>,
 }
 
 impl NodePacks {
@@ -34,19 +35,22 @@ impl NodePacks {
         Self { vault: Arc::clone(vault), open: None }
     }
 
-    /// Appends a node.
-    pub(crate) fn push(&mut self, encoded: &[u8]) -> Result<Address, StoreError> {
+    /// Appends a node, which may have been born elsewhere.
+    pub(crate) fn push(&mut self, encoded: &[u8], birth: Option<Address>) -> Result<Address, StoreError> {
         let pack = match &mut self.open {
             Some(pack) => pack,
             None => {
                 let (id, sealer) = new_sealer(&self.vault, PackKind::Map)?;
                 let writer = PackWriter::new(&self.vault, id, PackKind::Map)?;
-                self.open.insert(OpenPack { id, sealer, writer, nodes: 0 })
+                self.open.insert(OpenPack { id, sealer, writer, nodes: 0, births: Vec::new() })
             }
         };
         let address = Address { pack: pack.id, slot: pack.nodes };
         let stored = frame::store(encoded, NODE_LEVEL, pack.sealer.next_frame()?)?;
         pack.writer.append(&stored, 1)?;
+        if let Some(birth) = birth {
+            add_birth(&mut pack.births, pack.nodes, birth);
+        }
         pack.nodes += 1;
         Ok(address)
     }
@@ -59,6 +63,6 @@ impl NodePacks {
     /// Makes the nodes so far durable. All blocks that they name must be durable before.
     pub(crate) fn flush(&mut self) -> Result<Option<FinishedPack>, StoreError> {
         let Some(pack) = self.open.take() else { return Ok(None) };
-        pack.writer.finish(pack.sealer, Vec::new()).map(Some)
+        pack.writer.finish(pack.sealer, Vec::new(), pack.births).map(Some)
     }
 }

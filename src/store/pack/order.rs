@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::frame::StoredFrame;
 use super::writer::{FinishedPack, PackWriter};
 use crate::crypt::PackSealer;
-use crate::format::pack::PackKind;
+use crate::format::pack::{BirthRange, PackKind};
 use crate::store::{StoreError, Vault};
 use crate::units::{Fingerprint, PackId};
 
@@ -24,7 +24,7 @@ pub(super) enum Message {
     /// A worker has done a frame.
     Frame(FrameArrival),
     /// The pack opened last is complete with so many frames.
-    Close { frames: u32, sealer: PackSealer, fingerprints: Vec<Fingerprint> },
+    Close(Close),
     /// All packs are closed: answer when they are durable.
     Flush(Sender<Result<Vec<FinishedPack>, StoreError>>),
 }
@@ -52,10 +52,11 @@ struct Queued {
 }
 
 /// What completes a pack.
-struct Close {
-    frames: u32,
-    sealer: PackSealer,
-    fingerprints: Vec<Fingerprint>,
+pub(super) struct Close {
+    pub(super) frames: u32,
+    pub(super) sealer: PackSealer,
+    pub(super) fingerprints: Vec<Fingerprint>,
+    pub(super) births: Vec<BirthRange>,
 }
 
 /// The thread's state. Its first failure latches: from then on it only gives buffers back, and says so when asked to flush.
@@ -110,9 +111,9 @@ impl WriterThread {
             Message::Frame(arrival) if self.failure.is_some() => self.give_back(arrival.raw),
             Message::Frame(arrival) => drop(self.arrived.insert((arrival.ordinal, arrival.number), arrival)),
             Message::Open(id) => self.packs.push_back(Queued { id, writer: None, written: 0, close: None }),
-            Message::Close { frames, sealer, fingerprints } => {
+            Message::Close(close) => {
                 if let Some(last) = self.packs.back_mut() {
-                    last.close = Some(Close { frames, sealer, fingerprints });
+                    last.close = Some(close);
                 }
             }
         }
@@ -148,7 +149,7 @@ impl WriterThread {
         self.ordinal += 1;
         let complete = self.packs.pop_front().and_then(|pack| pack.writer.zip(pack.close));
         if let Some((writer, close)) = complete {
-            self.syncing.push_back(std::thread::spawn(move || writer.finish(close.sealer, close.fingerprints)));
+            self.syncing.push_back(std::thread::spawn(move || writer.finish(close.sealer, close.fingerprints, close.births)));
         }
         Ok(())
     }

@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::frame;
-use super::order::{FrameArrival, Message, WriterThread};
-use super::writer::{FinishedPack, new_sealer};
+use super::order::{Close, FrameArrival, Message, WriterThread};
+use super::writer::{FinishedPack, add_birth, new_sealer};
 use crate::crypt::PackSealer;
-use crate::format::pack::PackKind;
+use crate::format::pack::{BirthRange, PackKind};
 use crate::store::{StoreError, Vault};
 use crate::units::{Address, BLOCK_BYTES, Fingerprint, PackId};
 
@@ -27,6 +27,7 @@ struct OpenPack {
     ordinal: u64,
     sealer: PackSealer,
     fingerprints: Vec<Fingerprint>,
+    births: Vec<BirthRange>,
     frames: u32,
     stored: Arc<AtomicU64>,
 }
@@ -93,6 +94,24 @@ impl DataPipeline {
         Ok(address)
     }
 
+    /// Takes a block that was born elsewhere.
+    pub(crate) fn push_moved(
+        &mut self,
+        block: &[u8; BLOCK_BYTES],
+        fingerprint: Fingerprint,
+        birth: Address,
+        stored: &Arc<AtomicU64>,
+    ) -> Result<Address, StoreError> {
+        if self.pack.is_none() {
+            self.open_pack()?;
+        }
+        // Noted first: pushing may fill the pack and close it.
+        if let Some(pack) = self.pack.as_mut() {
+            add_birth(&mut pack.births, pack.fingerprints.len() as u32, birth);
+        }
+        self.push(block, fingerprint, stored)
+    }
+
     /// Sends the blocks gathered so far on their way as one frame, and closes the pack when it is large enough.
     pub(crate) fn end_frame(&mut self, stored: &Arc<AtomicU64>) -> Result<(), StoreError> {
         let Some(pack) = self.pack.as_mut().filter(|_| !self.raw.is_empty()) else { return Ok(()) };
@@ -127,14 +146,16 @@ impl DataPipeline {
         let ordinal = self.packs_opened;
         self.packs_opened += 1;
         self.send(Message::Open(id))?;
-        self.pack = Some(OpenPack { id, ordinal, sealer, fingerprints: Vec::new(), frames: 0, stored: Arc::default() });
+        self.pack = Some(OpenPack { id, ordinal, sealer, fingerprints: Vec::new(), births: Vec::new(), frames: 0, stored: Arc::default() });
         Ok(())
     }
 
     fn close_pack(&mut self) -> Result<(), StoreError> {
         match self.pack.take() {
             None => Ok(()),
-            Some(pack) => self.send(Message::Close { frames: pack.frames, sealer: pack.sealer, fingerprints: pack.fingerprints }),
+            Some(OpenPack { frames, sealer, fingerprints, births, .. }) => {
+                self.send(Message::Close(Close { frames, sealer, fingerprints, births }))
+            }
         }
     }
 

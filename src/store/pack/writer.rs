@@ -5,9 +5,9 @@ use crate::backend::{Created, ObjectWriter};
 use crate::crypt::{PackSealer, random};
 use crate::format::index::IndexedPack;
 use crate::format::names::ObjectName;
-use crate::format::pack::{FrameEntry, PackKind, Toc};
+use crate::format::pack::{BirthRange, FrameEntry, PackKind, Toc};
 use crate::store::{StoreError, Vault, shared_index};
-use crate::units::{Fingerprint, PackId};
+use crate::units::{Address, Fingerprint, PackId};
 
 /// A pack that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +71,14 @@ impl PackWriter {
         self.offset_bytes
     }
 
-    /// Writes the tail and makes the pack visible and durable.
-    pub(crate) fn finish(mut self, sealer: PackSealer, fingerprints: Vec<Fingerprint>) -> Result<FinishedPack, StoreError> {
-        let toc = Toc { pack: self.id, kind: self.kind, frames: self.frames, slot_count: self.slots, births: Vec::new() };
+    /// Writes the tail and makes the pack visible and durable. `births` says which slots were born elsewhere.
+    pub(crate) fn finish(
+        mut self,
+        sealer: PackSealer,
+        fingerprints: Vec<Fingerprint>,
+        births: Vec<BirthRange>,
+    ) -> Result<FinishedPack, StoreError> {
+        let toc = Toc { pack: self.id, kind: self.kind, frames: self.frames, slot_count: self.slots, births };
         let tail = sealer.finish(&toc, &fingerprints)?;
         self.object.write(&tail)?;
         match self.object.finish()? {
@@ -84,5 +89,19 @@ impl PackWriter {
             }
             Created::Exists => Err(StoreError::Taken { name: ObjectName::Pack(self.id).to_string() }),
         }
+    }
+}
+
+/// Adds a slot that was born elsewhere, behind those before it.
+pub(crate) fn add_birth(births: &mut Vec<BirthRange>, slot: u32, birth: Address) {
+    match births.last_mut() {
+        Some(last)
+            if last.birth.pack == birth.pack
+                && last.slot + last.count == slot
+                && last.birth.slot.checked_add(last.count) == Some(birth.slot) =>
+        {
+            last.count += 1;
+        }
+        _ => births.push(BirthRange { slot, birth, count: 1 }),
     }
 }

@@ -105,25 +105,27 @@ def _fake_time(env):
     return [], env
 
 
-def make_ext4(path, size, seed, tree):
+def make_ext4(path, size, seed, tree, kind="ext4", label=None):
     env = {"E2FSPROGS_FAKE_TIME": str(content.LAST_SECOND), "SOURCE_DATE_EPOCH": str(content.LAST_SECOND)}
     options = f"hash_seed={identity(seed, 'hash')},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
     source = ["-d", tree] if tree else []
-    run("mkfs.ext4", "-q", "-F", "-b", 4096, "-U", identity(seed, "root fs"), "-E", options, *source,
+    label = ["-L", label] if label else []
+    run("mkfs.ext4", "-q", "-F", "-t", kind, "-b", 4096, "-U", identity(seed, "root fs"), *label, "-E", options, *source,
         path, f"{size // 4096}", env=env)
     if tree:
         _settle_ext4(path, tree, env)
 
 
 def _settle_ext4(path, tree, env):
-    """Change times and owners are not the host's."""
+    """Change times are not the host's, nor are owners where the tree could have no others than who runs this."""
+    owners = () if os.geteuid() == 0 else (("uid", 0), ("gid", 0))
     commands = []
     for folder, folders, names in os.walk(tree):
         for name in [""] + names + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
             inside = "/" + os.path.relpath(os.path.join(folder, name), tree)
             for field, value in (("ctime", f"@{content.LAST_SECOND}"), ("atime", f"@{content.LAST_SECOND}"),
-                                 ("ctime_extra", 0), ("atime_extra", 0), ("uid", 0), ("gid", 0)):
-                commands.append(f"sif {os.path.normpath(inside)} {field} {value}")
+                                 ("ctime_extra", 0), ("atime_extra", 0), *owners):
+                commands.append(f'sif "{os.path.normpath(inside)}" {field} {value}')
     debugfs(path, 0, commands, env)
 
 
@@ -163,7 +165,8 @@ def make_xfs(path, size, seed, tree):
     options = ["-m", f"uuid={identity(seed, 'root fs')}"]
     env = {}
     if size < 1 << 30:
-        options += ["-l", "size=16m"]
+        # It has to fit into a quarter of the filesystem.
+        options += ["-l", "size=16m" if size >= 128 * MIB else "size=8m"]
     if size < 300 * MIB:
         # mkfs.xfs makes small filesystems only for its own test suite, which says so this way.
         env = {"TEST_DIR": "1", "TEST_DEV": "1", "QA_CHECK_FS": "1"}
@@ -192,17 +195,17 @@ def make_filesystem(fs, path, size, seed, tree=None):
     {"ext4": make_ext4, "xfs": make_xfs, "btrfs": make_btrfs}[fs](path, size, seed, tree)
 
 
-def place(image, part, source):
-    """Copies a partition's file to its place; holes stay holes."""
+def place(image, part, source, begin=0):
+    """Copies a file, from `begin` on, to a part of a disk; holes stay holes."""
     with open(source, "rb") as data, open(image, "r+b") as out:
-        end, position = min(os.fstat(data.fileno()).st_size, part.size), 0
+        end, position = min(os.fstat(data.fileno()).st_size, begin + part.size), begin
         while position < end:
             try:
                 position = os.lseek(data.fileno(), position, os.SEEK_DATA)
             except OSError:
                 return
             stop = min(os.lseek(data.fileno(), position, os.SEEK_HOLE), end)
-            os.lseek(out.fileno(), part.offset + position, os.SEEK_SET)
+            os.lseek(out.fileno(), part.offset + position - begin, os.SEEK_SET)
             while position < stop:
                 sent = os.sendfile(out.fileno(), data.fileno(), position, min(stop - position, 64 * MIB))
                 position += sent

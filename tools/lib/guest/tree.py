@@ -76,11 +76,11 @@ def _system(seed, size, like):
     return kept + pool.choose(seed, missing, without=[entry[1] for entry in base])
 
 
-def plan(seed, data, like=None):
-    """All files of a machine with about `data` bytes; `like` is the seed of a machine to resemble."""
+def plan(seed, data, like=None, real=True):
+    """All files of a machine with about `data` bytes; `like` is the seed of a machine to resemble, `real` whether it has files of this host."""
     entries = list(_synthetic(seed, data))
     left = max(int(data * (1 - _DATABASE - _LOGS - _BLOBS - _SMALL)), 0)
-    for source, path, size, mode in _system(seed, left, like):
+    for source, path, size, mode in _system(seed, left, like) if real else ():
         entries.append(Entry("system", path, size, copy_of(source), mode))
     host = f"guest-{seed}"
     for path, text in {
@@ -115,9 +115,9 @@ def _links(root):
     os.link(f"{root}/etc/hostname", f"{root}/etc/hostname.hard")
 
 
-def fill(root, seed, data, like=None):
+def fill(root, seed, data, like=None, real=True):
     """Makes the files below `root` (an empty folder or a fresh filesystem) and returns the bytes of their contents."""
-    entries = plan(seed, data, like)
+    entries = plan(seed, data, like, real)
     # The order of folders decides where an allocator puts the files: no two machines have it the same.
     entries.sort(key=lambda entry: (content.rank(seed, os.path.dirname(entry.path)), entry.path))
     for folder in ("dev", "proc", "sys", "tmp", "root", "mnt", "usr/share"):

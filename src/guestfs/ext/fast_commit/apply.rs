@@ -2,13 +2,14 @@
 
 use super::tags::Tag;
 use super::{Changes, DirectoryChange};
-use crate::guestfs::ext::directory::{Lookups, shown_name};
+use crate::guestfs::ext::directory::{entries, shown_name};
 use crate::guestfs::ext::extents::{Blocks, blocks_of};
 use crate::guestfs::ext::fields::Fields;
 use crate::guestfs::ext::inode::{BLOCK_AT, BLOCK_BYTES, Inode, set_checksum};
 use crate::guestfs::ext::volume::Volume;
+use crate::guestfs::lookups::Lookups;
 use crate::guestfs::mapped::MOST_EXTENTS;
-use crate::guestfs::{FileKind, GuestError, GuestResult};
+use crate::guestfs::{FileKind, GuestError, GuestResult, Node};
 
 /// Where the fields after the map of blocks begin (the generation).
 const AFTER_BLOCKS: usize = 0x64;
@@ -189,7 +190,12 @@ impl State<'_> {
         let change = self.changes.directory(directory.number);
         let is_gone = change.is_some_and(|change| change.is_new || change.removed.contains(name));
         let added = change.and_then(|change| change.added.get(name).copied());
-        added.or_else(|| if is_gone { None } else { self.lookups.find(self.volume, directory, name).ok().flatten() })
+        if added.is_some() || is_gone {
+            return added;
+        }
+        let node = Node(u64::from(directory.number));
+        let found = self.lookups.find(node, name, |visit| entries(self.volume, directory, visit));
+        found.ok().flatten().and_then(|found| u32::try_from(found.0).ok())
     }
 
     /// A name that leads to another inode by now stays, but the note's own inode loses a link all the same; where there is no such name,

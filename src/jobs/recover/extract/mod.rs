@@ -11,6 +11,7 @@ mod target;
 mod tests;
 mod walker;
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -87,6 +88,8 @@ pub struct Extracted {
     pub written_bytes: u64,
     /// What could not be kept, and of how many files: "owner", an attribute's name.
     pub not_kept: Vec<(String, u64)>,
+    /// Sources of which nothing was made; why was told to the monitor.
+    pub left_out: Vec<String>,
 }
 
 /// Takes `sources` out of `tree`, to `target`: a directory that is there, or for one source also a new name in one.
@@ -112,6 +115,7 @@ pub fn extract<T: Tree>(
         failed: Mutex::new(None),
         stop: AtomicBool::new(false),
         counts: Counts::default(),
+        made: Mutex::new(HashSet::new()),
     };
     let (sender, receiver) = bounded(MOST_WAITING);
     let writers = std::thread::available_parallelism().map_or(2, usize::from).min(MOST_WRITERS);
@@ -131,7 +135,7 @@ pub fn extract<T: Tree>(
             walker.take(source, name);
         }
     });
-    job.finish()
+    job.finish(sources)
 }
 
 #[derive(Default)]
@@ -159,6 +163,8 @@ struct Job<'a, T: Tree> {
     failed: Mutex<Option<JobError>>,
     stop: AtomicBool,
     counts: Counts,
+    /// The sources of which something was made.
+    made: Mutex<HashSet<Vec<u8>>>,
 }
 
 /// A file to be written.
@@ -171,6 +177,18 @@ struct FileToWrite<S> {
 impl<T: Tree> Job<'_, T> {
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed) || self.monitor.cancelled()
+    }
+
+    /// Counts something that was made.
+    fn count(&self, counter: &AtomicU64, found: &Found<T::Spot>) {
+        self.add(counter, 1);
+        self.note_made(found);
+    }
+
+    fn note_made(&self, found: &Found<T::Spot>) {
+        if found.depth == 0 {
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(found.path.clone());
+        }
     }
 
     fn add(&self, counter: &AtomicU64, amount: u64) {
@@ -193,7 +211,7 @@ impl<T: Tree> Job<'_, T> {
             file::regular(place, data.as_ref(), &file.found.attributes, &extended, &self.keeper, self.monitor)
         });
         if let Some(written) = made {
-            self.add(&self.counts.files, 1);
+            self.count(&self.counts.files, &file.found);
             self.add(&self.counts.size_bytes, file.found.attributes.size_bytes);
             self.add(&self.counts.written_bytes, written);
         }
@@ -212,22 +230,26 @@ impl<T: Tree> Job<'_, T> {
             if there.is_some_and(|kind| kind.is_dir()) {
                 return Err(Failure::This("a directory is in its place".to_owned()));
             }
-            if there.is_some() && !self.may_replace(directory, name) {
-                return Err(Failure::This("exists already; --overwrite replaces it".to_owned()));
+            if there.is_some() {
+                self.check_replaceable(directory, name)?;
             }
             make(&Place { directory: handle.as_fd(), name, replaces: there.is_some() })
         });
         made.map_err(|failure| self.fail(path, failure)).ok()
     }
 
-    fn may_replace(&self, directory: &Directory, name: &[u8]) -> bool {
-        match self.options.existing {
-            Existing::Keep => false,
-            Existing::Replace => true,
-            Existing::Ask(ask) => {
-                let _one_by_one = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-                !self.is_stopped() && ask(&self.host_path(directory, name))
-            }
+    /// Whether a file that is there may be replaced; why not, if not.
+    fn check_replaceable(&self, directory: &Directory, name: &[u8]) -> Result<(), Failure> {
+        let Existing::Ask(ask) = self.options.existing else {
+            return match self.options.existing {
+                Existing::Replace => Ok(()),
+                _ => Err(Failure::This("exists already; --overwrite replaces it".to_owned())),
+            };
+        };
+        let _one_by_one = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        match !self.is_stopped() && ask(&self.host_path(directory, name)) {
+            true => Ok(()),
+            false => Err(Failure::This("stays as it is".to_owned())),
         }
     }
 
@@ -272,13 +294,15 @@ impl<T: Tree> Job<'_, T> {
         });
     }
 
-    fn finish(self) -> Result<Extracted, JobError> {
+    fn finish(self, sources: &[Source<T::Spot>]) -> Result<Extracted, JobError> {
         if let Some(error) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
         if self.monitor.cancelled() {
             return Err(JobError::Cancelled);
         }
+        let made = self.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let left_out = sources.iter().filter(|source| !made.contains(&source.path));
         Ok(Extracted {
             files: self.counts.files.into_inner(),
             directories: self.counts.directories.into_inner(),
@@ -288,6 +312,7 @@ impl<T: Tree> Job<'_, T> {
             size_bytes: self.counts.size_bytes.into_inner(),
             written_bytes: self.counts.written_bytes.into_inner(),
             not_kept: self.keeper.into_lost(),
+            left_out: left_out.map(|source| name_for_person(&source.path)).collect(),
         })
     }
 }

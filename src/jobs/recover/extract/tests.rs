@@ -209,7 +209,7 @@ fn what_is_there_stays_unless_it_may_be_replaced() {
     };
     let kept = "/file: exists already; --overwrite replaces it".to_owned();
     let place = "/place: a directory is in its place".to_owned();
-    assert_eq!(run(Existing::Keep), (vec![kept.clone(), place.clone()], b"old".to_vec()));
+    assert_eq!(run(Existing::Keep), (vec![kept, place.clone()], b"old".to_vec()));
     let asked = Mutex::new(Vec::new());
     let answer = |wanted: bool| {
         let asked = &asked;
@@ -218,9 +218,30 @@ fn what_is_there_stays_unless_it_may_be_replaced() {
             wanted
         }
     };
-    assert_eq!(run(Existing::Ask(&answer(false))), (vec![kept, place.clone()], b"old".to_vec()));
+    let declined = "/file: stays as it is".to_owned();
+    assert_eq!(run(Existing::Ask(&answer(false))), (vec![declined, place.clone()], b"old".to_vec()));
     assert_eq!(run(Existing::Ask(&answer(true))), (vec![place], b"new".to_vec()));
     assert_eq!(*asked.lock().expect("questions"), [target.path().join("file"), target.path().join("file")]);
+}
+
+#[test]
+fn sources_of_which_nothing_was_made_are_named() {
+    let mut tree = FakeTree::new();
+    let file = tree.file(0, b"file", b"new");
+    let lost = tree.file(0, b"lost", b"never seen");
+    tree.damage(lost);
+    let directory = tree.directory(0, b"directory");
+    tree.name(directory, b"lost", lost);
+    let link = tree.link(0, b"link", b"file");
+    let pipe = tree.directory(0, b"plain");
+    let source = |spot: u64, name: &str| Source { spot, path: format!("/{name}").into_bytes(), name: name.as_bytes().to_vec() };
+    let sources = [source(file, "file"), source(lost, "lost"), source(directory, "directory"), source(link, "link"), source(pipe, "plain")];
+    let target = TempDir::new().expect("a directory");
+    let left_out =
+        |options: &ExtractOptions<'_>| extract(&tree, &sources, target.path(), options, &Notes::default()).expect("files").left_out;
+    // What is missing in a directory is no reason to say that the directory was left out.
+    assert_eq!(left_out(&ARCHIVE), ["/lost"]);
+    assert_eq!(left_out(&ExtractOptions { recursive: false, ..ARCHIVE }), ["/file", "/lost", "/directory", "/link", "/plain"]);
 }
 
 #[test]

@@ -78,16 +78,17 @@ impl<'a, 'b, T: Tree> Walker<'a, 'b, T> {
             return None;
         }
         if name.is_empty() {
+            job.note_made(&found);
             return Some(above);
         }
         let made = job.extended(&found.spot).and_then(|extended| {
-            let finish = Finish { path: found.path.clone(), known: found.attributes, extended };
+            let finish = Finish { path: found.path.clone(), known: found.attributes.clone(), extended };
             above.make(name, finish, matches!(job.options.existing, Existing::Replace)).map_err(Failure::target)
         });
         job.release(above);
         match made {
             Ok(directory) => {
-                job.add(&job.counts.directories, 1);
+                job.count(&job.counts.directories, &found);
                 Some(directory)
             }
             Err(failure) => {
@@ -130,12 +131,12 @@ impl<'a, 'b, T: Tree> Walker<'a, 'b, T> {
         if found.attributes.kind == FileKind::Link {
             let target = job.tree.link_target(&found.spot).map_err(Failure::source)?;
             file::link(place, &target, &found.attributes, &extended, &job.keeper)?;
-            job.add(&job.counts.links, 1);
+            job.count(&job.counts.links, found);
             return Ok(true);
         }
         let made = job.options.archive && file::special(place, &found.attributes, &extended, &job.keeper)?;
         if made {
-            job.add(&job.counts.special, 1);
+            job.count(&job.counts.special, found);
         } else {
             job.keeper.lose("device nodes, pipes and sockets");
         }
@@ -162,7 +163,7 @@ impl<'a, 'b, T: Tree> Walker<'a, 'b, T> {
             self.linked.remove(&found.spot);
         }
         match linked {
-            Some(true) => job.add(&job.counts.hard_links, 1),
+            Some(true) => job.count(&job.counts.hard_links, found),
             // Its first name cannot be reached, or the target has no hard links: it becomes a file of its own.
             Some(false) => job.keeper.lose("hard links"),
             None => {}

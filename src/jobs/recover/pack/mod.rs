@@ -2,6 +2,7 @@
 //!
 //! A file that cannot be read to its end is filled up with zeros, since its size stands before it in the archive, and told.
 
+mod acl;
 mod output;
 mod pax;
 mod sparse;

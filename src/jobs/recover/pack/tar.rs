@@ -8,7 +8,7 @@ use tar::{EntryType, Header};
 
 use super::output::Compressed;
 use super::pax::{Records, time};
-use super::{Archive, Failure, Item, Telling, sparse, write_range, write_zeros};
+use super::{Archive, Failure, Item, Telling, acl, sparse, write_range, write_zeros};
 use crate::guestfs::{FileData, FileKind, Timestamp};
 
 /// Bytes of a block.
@@ -56,6 +56,9 @@ impl<W: Write> Tar<W> {
                 telling.lose("extended attributes with '=' in their names");
             } else {
                 records.add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            }
+            if let Some((key, text)) = acl::record(name, value) {
+                records.add(key, text.as_bytes());
             }
         }
         // Bytes that are no UTF-8 stand in the records as they are: GNU tar takes them so, and knows no record that says so.

@@ -1,0 +1,76 @@
+//! Steps 4 and 5: what writers have given up, and points whose time is over.
+
+use std::collections::HashSet;
+
+use super::{Before, Collector, GcRequest, Role};
+use crate::catalogue::points::Points;
+use crate::format::names::{ObjectName, PACKS};
+use crate::format::point::{Decision, PointState};
+use crate::jobs::{JobError, points};
+use crate::monitor::Problem;
+use crate::store::collect::{held_leases, remove_object};
+use crate::units::PointId;
+
+/// Whether a point's time in soft delete is over.
+pub(super) fn is_over(state: Option<&PointState>, request: &GcRequest) -> bool {
+    let Some(state) = state else { return false };
+    let deleted_long_ago = state.deleted.is_some_and(|deleted| request.now.duration_since(deleted) >= request.soft_delete);
+    deleted_long_ago && !state.pinned && state.retain_until.is_none_or(|until| until <= request.now)
+}
+
+impl Collector<'_> {
+    /// Revokes points whose writers are gone, and removes files that nobody writes to any more.
+    pub(super) fn give_up(&mut self, role: &Role, before: &Before) -> Result<(), JobError> {
+        let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
+        for point in &before.pending {
+            self.check_role(role)?;
+            match points.revoke(*point, role.lease.id(), self.request.now) {
+                Ok(Decision::Revoked) => self.report.revoked_points += 1,
+                Ok(Decision::Published) => {}
+                // A verdict that is there and cannot be read is no revocation: the point is kept.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Only writers of packs hold leases: other files may be under way.
+        for unfinished in before.unfinished.iter().filter(|unfinished| unfinished.path.starts_with(PACKS)) {
+            self.vault.backend().remove_leftover(unfinished)?;
+            self.report.unfinished_files += 1;
+            self.report.unfinished_bytes += unfinished.size_bytes;
+        }
+        Ok(())
+    }
+
+    /// Removes points whose time in soft delete is over, and manifests of revoked ones.
+    pub(super) fn remove_points(&mut self, role: &Role) -> Result<(), JobError> {
+        let listing = points::look(self.vault)?;
+        let named: HashSet<PointId> = held_leases(self.vault)?.into_iter().flat_map(|held| held.lease.base_points).collect();
+        let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
+        let over = listing.deleted.iter().filter(|point| is_over(point.state.as_ref(), self.request) && !named.contains(&point.point()));
+        for point in over {
+            if self.monitor.cancelled() {
+                return Err(JobError::Cancelled);
+            }
+            self.check_role(role)?;
+            match points.remove(point.point(), self.request.now, |state| is_over(Some(state), self.request)) {
+                Ok(true) => self.report.removed_points.push(point.name()),
+                Ok(false) => {}
+                Err(error) if error.is_damage() => {
+                    let message = format!("{error}; it is kept");
+                    self.monitor.problem(Problem { subject: point.name(), message });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.remove_revoked(role, &listing.revoked)
+    }
+
+    /// The verdict stays for ever: a writer that was stopped must find it when it goes on.
+    fn remove_revoked(&mut self, role: &Role, revoked: &[PointId]) -> Result<(), JobError> {
+        for point in revoked {
+            self.check_role(role)?;
+            remove_object(self.vault, ObjectName::Point(*point))?;
+        }
+        Ok(())
+    }
+}
