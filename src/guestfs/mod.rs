@@ -226,6 +226,8 @@ const READERS: &[Reader] = &[
     Reader { identify: iso::identify, open: iso::open },
     Reader { identify: exfat::identify, open: exfat::open },
     Reader { identify: fat::identify, open: fat::open },
+    // Last of all: what has lost its first superblock.
+    Reader { identify: ext::identify_by_copy, open: ext::open },
 ];
 
 /// What a volume holds; `None` where no reader knows it.

@@ -5,6 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::fields::Fields;
+use super::hash::NameHash;
 use super::inode::{BLOCK_BYTES, Inode, ROOT};
 use super::superblock::INCOMPAT_FILETYPE;
 use super::volume::Volume;
@@ -50,7 +51,8 @@ pub(super) fn entries(volume: &Volume, inode: &Inode, visit: &mut Visit<'_>) -> 
 }
 
 fn on_disk(volume: &Volume, inode: &Inode, visit: &mut Visit<'_>) -> GuestResult<()> {
-    let mut list = List { volume, inode, visit, damage: None };
+    let hash = if inode.is_encrypted() { NameHash::of(volume, inode) } else { None };
+    let mut list = List { volume, inode, hash, visit, damage: None };
     if inode.has_inline_data() {
         list.inline()?;
     } else {
@@ -62,6 +64,8 @@ fn on_disk(volume: &Volume, inode: &Inode, visit: &mut Visit<'_>) -> GuestResult
 struct List<'list, 'visit> {
     volume: &'list Volume,
     inode: &'list Inode,
+    /// Of names that are encrypted.
+    hash: Option<NameHash>,
     visit: &'list mut Visit<'visit>,
     /// The first damage; what comes after it is listed all the same.
     damage: Option<GuestError>,
@@ -173,9 +177,27 @@ impl List<'_, '_> {
             self.damaged(format!("'{}' leads to inode {number}, which no name may", name.escape_ascii()));
             return None;
         }
-        let name = if self.inode.is_encrypted() { encrypted::shown_name(name) } else { name.to_vec() };
+        let name = if self.inode.is_encrypted() { encrypted::shown_name(name, self.hash_of(record, name)) } else { name.to_vec() };
         Some(Entry { name, node: Node(u64::from(number)), kind: kind(if has_kind { fields.byte(7) } else { 0 }) })
     }
+
+    /// The hashes of an encrypted name: beside it, rounded up to 4 bytes, or computed.
+    fn hash_of(&self, record: &[u8], name: &[u8]) -> [u32; 2] {
+        if self.inode.has_stored_hashes() {
+            let at = 8_usize.saturating_add(name.len()).next_multiple_of(4);
+            return [at, at.saturating_add(4)].map(|at| Fields(record).le32(at));
+        }
+        self.hash.as_ref().map_or([0; 2], |hash| hash.of_name(name))
+    }
+}
+
+/// The name in `directory` that is shown for one as it is stored.
+pub(super) fn shown_name(volume: &Volume, directory: &Inode, stored: Vec<u8>) -> Vec<u8> {
+    if !directory.is_encrypted() {
+        return stored;
+    }
+    let hash = NameHash::of(volume, directory).map_or([0; 2], |hash| hash.of_name(&stored));
+    encrypted::shown_name(&stored, hash)
 }
 
 /// Lengths of 64 KiB do not fit 16 bits.

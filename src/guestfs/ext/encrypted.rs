@@ -1,8 +1,8 @@
 //! Names in encrypted directories, as the kernel shows them to somebody without the key.
 //!
-//! That is a text that can be typed: base64 with `-` and `_`, without padding, of two hash values (of which the kernel uses those of the
-//! directory's index, and this reader zeros: they only speed up looking up) and of the encrypted name, long ones with their end replaced
-//! by its SHA-256. (`struct fscrypt_nokey_name` of Linux.)
+//! That is a text that can be typed: base64 with `-` and `_`, without padding, of two hash values (those by which the directory is sorted;
+//! zeros where it is not, and for the targets of links) and of the encrypted name, long ones with their end replaced by its SHA-256.
+//! (`struct fscrypt_nokey_name` of Linux.)
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -10,8 +10,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 const PLAIN_BYTES: usize = 149;
 
 /// The text for a name as it is stored.
-pub(super) fn shown_name(stored: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; 8];
+pub(super) fn shown_name(stored: &[u8], hash: [u32; 2]) -> Vec<u8> {
+    let mut bytes = hash.map(u32::to_le_bytes).concat();
     match stored.split_at_checked(PLAIN_BYTES) {
         Some((head, tail)) if !tail.is_empty() => {
             bytes.extend_from_slice(head);
@@ -41,8 +41,8 @@ mod tests {
     fn names_can_be_typed_and_are_short_enough() {
         assert_eq!(base64(b"foob"), b"Zm9vYg");
         assert_eq!(base64(&[0xfb, 0xff, 0xfe]), b"-__-");
-        assert_eq!(shown_name(&[1; 16]).len(), 32);
-        assert_eq!(shown_name(&[1; 255]).len(), 252);
-        assert_ne!(shown_name(&[1; 255]), shown_name(&[1; 254]));
+        assert_eq!(shown_name(&[1; 16], [0; 2]).len(), 32);
+        assert_eq!(shown_name(&[1; 255], [0; 2]).len(), 252);
+        assert_ne!(shown_name(&[1; 255], [0; 2]), shown_name(&[1; 254], [0; 2]));
     }
 }

@@ -19,6 +19,7 @@ const FLAG_HUGE_FILE: u32 = 0x4_0000;
 const FLAG_EXTENTS: u32 = 0x8_0000;
 const FLAG_EA_INODE: u32 = 0x20_0000;
 const FLAG_INLINE_DATA: u32 = 0x1000_0000;
+const FLAG_CASEFOLD: u32 = 0x4000_0000;
 
 /// An inode as it lies on disk, with its number.
 #[derive(Clone, Debug)]
@@ -74,6 +75,11 @@ impl Inode {
 
     pub(super) fn is_encrypted(&self) -> bool {
         self.flags() & FLAG_ENCRYPT != 0
+    }
+
+    /// Whether names in this encrypted directory, which ignores case, have their hashes beside them.
+    pub(super) fn has_stored_hashes(&self) -> bool {
+        self.is_encrypted() && self.flags() & FLAG_CASEFOLD != 0
     }
 
     /// The 60 bytes of block numbers, extents or contents.

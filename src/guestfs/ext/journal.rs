@@ -108,6 +108,8 @@ pub(super) struct Replay {
     /// The blocks of fast commits, and the transaction that they must belong to.
     pub(super) fast_commits: Vec<Vec<u8>>,
     pub(super) next_sequence: u32,
+    /// Whether it holds anything.
+    pub(super) has_changes: bool,
 }
 
 /// Reads the journal of a filesystem.
@@ -129,7 +131,7 @@ pub(super) fn read(volume: &Volume) -> GuestResult<Replay> {
     }
     let fast_commits = if log.start == 0 { Vec::new() } else { log.fast_commits()? };
     let overlay = Overlay { device: std::sync::Arc::clone(&volume.device), block_bytes: log.block_bytes, copies };
-    Ok(Replay { overlay, damaged_blocks, fast_commits, next_sequence })
+    Ok(Replay { overlay, damaged_blocks, fast_commits, next_sequence, has_changes: log.start != 0 })
 }
 
 /// The journal's own geometry.

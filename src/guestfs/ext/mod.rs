@@ -10,6 +10,7 @@ mod encrypted;
 mod extents;
 mod fast_commit;
 mod fields;
+mod hash;
 mod inode;
 mod journal;
 mod superblock;
@@ -21,7 +22,7 @@ mod xattr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-pub(super) use superblock::identify;
+pub(super) use superblock::{identify, identify_by_copy};
 
 use self::contents::{InlineFile, ReplayedFile};
 use self::inode::Inode;
@@ -49,13 +50,19 @@ pub(super) fn open(devices: &[Device], options: &OpenOptions) -> GuestResult<Box
     let mut notes = Vec::new();
     let mut overlay = None;
     let mut volume = Volume::new(superblock, Arc::clone(device), options.cache_bytes);
-    if volume.superblock.has(INCOMPAT_RECOVER) && volume.superblock.compat & COMPAT_HAS_JOURNAL != 0 {
+    let is_copy = volume.superblock.copy_in_group != 0;
+    if is_copy {
+        notes.push(format!("its first superblock is damaged: the copy in group {} was used", volume.superblock.copy_in_group));
+    }
+    // A copy does not say whether there is anything in the journal.
+    let may_have_changes = volume.superblock.has(INCOMPAT_RECOVER) || is_copy && volume.superblock.journal_inode != 0;
+    if may_have_changes && volume.superblock.compat & COMPAT_HAS_JOURNAL != 0 {
         if options.replay {
             (volume, overlay) = replay(volume, options, &mut notes)?;
         } else {
-            notes.push("its journal holds changes that are not shown".to_owned());
+            notes.push(format!("its journal {} changes that are not shown", if is_copy { "may hold" } else { "holds" }));
         }
-    } else if volume.superblock.unclean {
+    } else if volume.superblock.unclean && !is_copy {
         notes.push("it was not unmounted cleanly and has no journal to replay".to_owned());
     }
     if volume.superblock.had_errors {
@@ -67,7 +74,8 @@ pub(super) fn open(devices: &[Device], options: &OpenOptions) -> GuestResult<Box
     if size_bytes > device.size_bytes() {
         notes.push(format!("it has {size_bytes} bytes, more than its volume with {}", device.size_bytes()));
     }
-    let used_bytes = superblock.blocks.checked_sub(superblock.free_blocks).map(|blocks| blocks.saturating_mul(u64::from(block_bytes)));
+    let used = superblock.blocks.checked_sub(superblock.free_blocks).filter(|_| superblock.copy_in_group == 0);
+    let used_bytes = used.map(|blocks| blocks.saturating_mul(u64::from(block_bytes)));
     let about = About { block_bytes, size_bytes, used_bytes, notes };
     Ok(Box::new(Ext { volume, overlay, lookups: Lookups::default(), about }))
 }
@@ -78,7 +86,9 @@ fn replay(volume: Volume, options: &OpenOptions, notes: &mut Vec<String>) -> Gue
         return Err(GuestError::unsupported("ext4 with changes in an external journal, unless they are left out"));
     }
     let replayed = journal::read(&volume)?;
-    notes.push("its journal was replayed in memory".to_owned());
+    if volume.superblock.has(INCOMPAT_RECOVER) || replayed.has_changes {
+        notes.push("its journal was replayed in memory".to_owned());
+    }
     if replayed.damaged_blocks > 0 {
         notes.push(format!("{} blocks of its journal are damaged and were left out", replayed.damaged_blocks));
     }
@@ -112,7 +122,7 @@ impl Ext {
         if inode.is_encrypted() {
             // Two bytes of length, then the target as it is stored.
             let length = usize::from(fields::Fields(&target).le16(0));
-            return Ok(encrypted::shown_name(fields::Fields(&target).bytes(2, length)));
+            return Ok(encrypted::shown_name(fields::Fields(&target).bytes(2, length), [0; 2]));
         }
         let end = target.iter().position(|&byte| byte == 0).unwrap_or(target.len());
         target.truncate(end);

@@ -4,6 +4,7 @@
 //! A reader's test is: make an image with the format's own tools, [`Mounted::loop_mount`] it, [`populate`] it, unmount, mount it again
 //! read-only, [`kernel_tree`], [`guest_tree`], [`assert_same`]. Set `CAIRN_LONG_TESTS=1` for larger trees and more rounds.
 
+mod cost;
 mod damage;
 mod files;
 mod guest;
@@ -16,6 +17,7 @@ mod tests;
 mod tree;
 mod writer;
 
+pub(in crate::guestfs) use cost::{Traced, list_all};
 pub(in crate::guestfs) use damage::{Survival, survive_damage};
 pub(in crate::guestfs) use guest::{Limits, Walked, guest_tree, walk};
 pub(in crate::guestfs) use kernel::kernel_tree;

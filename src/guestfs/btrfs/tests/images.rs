@@ -6,7 +6,7 @@ use crate::guestfs::testing::{device, run, sparse_file, text};
 use crate::guestfs::{Device, FileSystem, OpenOptions, open};
 
 /// Image files that together are one filesystem.
-pub(super) struct Images {
+pub(in crate::guestfs::btrfs) struct Images {
     _directory: tempfile::TempDir,
     pub(super) paths: Vec<PathBuf>,
 }
@@ -21,7 +21,7 @@ impl Images {
     }
 
     /// A filesystem on them; `None` where there is no mkfs.btrfs.
-    pub(super) fn made(count: usize, size_bytes: u64, options: &[&str]) -> Option<Self> {
+    pub(in crate::guestfs::btrfs) fn made(count: usize, size_bytes: u64, options: &[&str]) -> Option<Self> {
         let images = Self::new(count, size_bytes);
         if count == 1 {
             run("mkfs.btrfs", &[options, &["-q", text(&images.paths[0])]].concat())?;
@@ -46,11 +46,11 @@ impl Images {
     }
 
     /// Mounts them; `None`, said loudly, where that cannot be.
-    pub(super) fn mount(&self, options: &str) -> Option<Mount> {
+    pub(in crate::guestfs::btrfs) fn mount(&self, options: &str) -> Option<Mount> {
         Mount::new(&self.paths, options)
     }
 
-    pub(super) fn devices(&self) -> Vec<Device> {
+    pub(in crate::guestfs::btrfs) fn devices(&self) -> Vec<Device> {
         self.paths.iter().map(|path| device(path)).collect()
     }
 
@@ -96,7 +96,7 @@ fn skipped(why: &str) {
 }
 
 /// A filesystem that the kernel mounted; unmounted when dropped.
-pub(super) struct Mount {
+pub(in crate::guestfs::btrfs) struct Mount {
     directory: tempfile::TempDir,
     _loops: Loops,
 }
@@ -115,7 +115,7 @@ impl Mount {
         self.directory.path()
     }
 
-    pub(super) fn join(&self, path: &str) -> PathBuf {
+    pub(in crate::guestfs::btrfs) fn join(&self, path: &str) -> PathBuf {
         self.path().join(path)
     }
 }

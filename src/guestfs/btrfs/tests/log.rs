@@ -9,17 +9,17 @@ use crate::guestfs::testing::{Item, Limits, Tree, differences, kernel_tree, long
 use crate::guestfs::{FileSystem, Timestamp};
 
 /// Where the work is done: a directory, and a subvolume, in each of which inodes are counted anew.
-const PLACES: [&str; 2] = ["top", "subvolume"];
+pub(super) const PLACES: [&str; 2] = ["top", "subvolume"];
 
 /// One moment: the image, what we make of it, and whether a log was merged.
-struct Moment {
+pub(super) struct Moment {
     images: Images,
     found: Tree,
-    merged: bool,
-    differs_without: bool,
+    pub(super) merged: bool,
+    pub(super) differs_without: bool,
 }
 
-fn look(images: Images) -> Moment {
+pub(super) fn look(images: Images) -> Moment {
     let fs = images.open();
     let merged = fs.about().notes.iter().any(|note| note == "the log tree was replayed in memory");
     let walked = walk(fs.as_ref(), &Limits::sound().on(&images.devices()));
@@ -58,7 +58,7 @@ fn below(tree: &Tree, place: &str) -> Tree {
     items.collect()
 }
 
-fn compare(moment: &Moment, name: &str) -> Vec<String> {
+pub(super) fn compare(moment: &Moment, name: &str) -> Vec<String> {
     // The clock of files runs a few milliseconds behind.
     std::thread::sleep(std::time::Duration::from_millis(20));
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();

@@ -1,8 +1,10 @@
 //! Tests of the reader of btrfs: what it shows is compared with what the kernel shows.
 
+mod cost;
 mod damage;
-mod images;
+pub(super) mod images;
 mod log;
 mod profiles;
+mod steps;
 mod trees;
 mod writer;

@@ -2,12 +2,14 @@
 
 use super::tags::Tag;
 use super::{Changes, DirectoryChange};
+use crate::guestfs::ext::directory::{entries, shown_name};
 use crate::guestfs::ext::extents::{Blocks, blocks_of};
 use crate::guestfs::ext::fields::Fields;
 use crate::guestfs::ext::inode::{BLOCK_AT, BLOCK_BYTES, Inode, set_checksum};
 use crate::guestfs::ext::volume::Volume;
+use crate::guestfs::lookups::Lookups;
 use crate::guestfs::mapped::MOST_EXTENTS;
-use crate::guestfs::{FileKind, GuestResult};
+use crate::guestfs::{FileKind, GuestError, GuestResult, Node};
 
 /// Where the fields after the map of blocks begin (the generation).
 const AFTER_BLOCKS: usize = 0x64;
@@ -17,7 +19,7 @@ const EMPTY_TREE: [u8; 12] = [0x0a, 0xf3, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
 
 /// All changes together. Notes on inodes that do not exist have no effect.
 pub(in crate::guestfs::ext) fn apply(volume: &Volume, tags: Vec<Tag>) -> GuestResult<Changes> {
-    let mut state = State { volume, changes: Changes::default() };
+    let mut state = State { volume, lookups: Lookups::default(), changes: Changes::default() };
     for tag in tags {
         match tag {
             Tag::Inode { inode, raw } => state.inode(inode, &raw)?,
@@ -27,7 +29,7 @@ pub(in crate::guestfs::ext) fn apply(volume: &Volume, tags: Vec<Tag>) -> GuestRe
                 state.range(inode, gone, false)?;
             }
             Tag::Create { parent, inode, name } => state.create(parent, inode, name)?,
-            Tag::Link { parent, inode, name } => state.link(parent, inode, name, |links| links.saturating_add(1))?,
+            Tag::Link { parent, inode, name } => state.link(parent, inode, name)?,
             Tag::Unlink { parent, inode, name } => state.unlink(parent, inode, name)?,
         }
     }
@@ -37,6 +39,8 @@ pub(in crate::guestfs::ext) fn apply(volume: &Volume, tags: Vec<Tag>) -> GuestRe
 
 struct State<'state> {
     volume: &'state Volume,
+    /// Names on disk.
+    lookups: Lookups,
     changes: Changes,
 }
 
@@ -45,9 +49,18 @@ impl State<'_> {
         self.changes.inode(number).map_or_else(|| self.volume.raw_inode(number), |raw| Ok(raw.to_vec()))
     }
 
-    /// The inode as it is after the notes so far; `None` where there is none.
+    /// The inode as it is after the notes so far; `None` where there is none, or one that is about to be freed.
     fn current(&self, number: u32) -> GuestResult<Option<Inode>> {
-        Ok(Inode::parse(&self.volume.superblock, number, self.raw(number)?).ok())
+        let raw = match self.raw(number) {
+            Err(GuestError::NotFound { .. }) => return Ok(None),
+            raw => raw?,
+        };
+        let inode = Inode::parse(&self.volume.superblock, number, raw).ok();
+        Ok(inode.filter(|inode| Fields(&inode.raw).le16(LINKS_AT) > 0))
+    }
+
+    fn directory(&self, number: u32) -> GuestResult<Option<Inode>> {
+        Ok(self.current(number)?.filter(|inode| inode.kind == FileKind::Directory))
     }
 
     fn set(&mut self, number: u32, mut raw: Vec<u8>) {
@@ -61,7 +74,10 @@ impl State<'_> {
     fn inode(&mut self, number: u32, new: &[u8]) -> GuestResult<()> {
         const EXTENTS: u32 = 0x8_0000;
         const INLINE_DATA: u32 = 0x1000_0000;
-        let mut raw = self.raw(number)?;
+        let mut raw = match self.raw(number) {
+            Err(GuestError::NotFound { .. }) => return Ok(()),
+            raw => raw?,
+        };
         let flags = Fields(new).le32(0x20);
         let blocks = BLOCK_AT..BLOCK_AT + BLOCK_BYTES;
         let mut take = |range: std::ops::Range<usize>| {
@@ -122,15 +138,23 @@ impl State<'_> {
     }
 
     fn create(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<()> {
-        if let Some(inode) = self.current(number)?.filter(|inode| inode.kind == FileKind::Directory) {
+        let Some(inode) = self.current(number)? else { return Ok(()) };
+        if inode.kind == FileKind::Directory {
             // The kernel gives a new directory its first block, and leaves it out where it still has one, of a directory that had the same
             // inode: what it would show is shown.
-            if inode.has_extents() && self.blocks(&inode)?.first().is_some_and(|blocks| blocks.logical == 0) {
+            if self.directory(parent)?.is_none() || self.has_first_block(&inode)? {
                 return Ok(());
             }
             self.changes.directories.insert(number, DirectoryChange { is_new: true, ..DirectoryChange::default() });
         }
-        self.link(parent, number, name, |_| 1)
+        self.add_name(parent, number, name)?;
+        self.set_links(number, |_| 1)
+    }
+
+    /// Whether a directory already has what a new one is given: its first block.
+    fn has_first_block(&self, inode: &Inode) -> GuestResult<bool> {
+        let given = self.changes.directory(inode.number).is_some_and(|directory| directory.is_new);
+        Ok(given || inode.has_extents() && self.blocks(inode)?.first().is_some_and(|blocks| blocks.logical == 0))
     }
 
     fn set_links(&mut self, number: u32, links: impl Fn(u16) -> u16) -> GuestResult<()> {
@@ -143,23 +167,54 @@ impl State<'_> {
         Ok(())
     }
 
-    fn link(&mut self, parent: u32, number: u32, name: Vec<u8>, links: impl Fn(u16) -> u16) -> GuestResult<()> {
-        if self.current(number)?.is_none() {
-            return Ok(());
+    fn link(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<()> {
+        if self.current(number)?.is_some() && self.add_name(parent, number, name)? {
+            self.set_links(number, |links| links.saturating_add(1))?;
         }
-        self.changes.directories.entry(parent).or_default().added.insert(name, number);
-        self.set_links(number, links)
+        Ok(())
     }
 
-    fn unlink(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<()> {
-        let Some(inode) = self.current(number)? else { return Ok(()) };
-        if Fields(&inode.raw).le16(LINKS_AT) <= 1 && inode.has_extents() {
-            // Nothing leads to it any more: the kernel frees its blocks, before the next note gives the inode to something else.
-            self.changes.blocks.insert(number, Vec::new());
+    /// Adds a name, and says whether it was: one that is there already stays, whatever it leads to.
+    fn add_name(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<bool> {
+        let Some(directory) = self.directory(parent)? else { return Ok(false) };
+        let name = shown_name(self.volume, &directory, name);
+        if self.find(&directory, &name).is_some() {
+            return Ok(false);
         }
-        let directory = self.changes.directories.entry(parent).or_default();
-        directory.added.remove(&name);
-        directory.removed.insert(name);
+        self.changes.directories.entry(parent).or_default().added.insert(name, number);
+        Ok(true)
+    }
+
+    /// What a name leads to after the notes so far. The notes on a directory that is damaged on disk count all the same.
+    fn find(&self, directory: &Inode, name: &[u8]) -> Option<u32> {
+        let change = self.changes.directory(directory.number);
+        let is_gone = change.is_some_and(|change| change.is_new || change.removed.contains(name));
+        let added = change.and_then(|change| change.added.get(name).copied());
+        if added.is_some() || is_gone {
+            return added;
+        }
+        let node = Node(u64::from(directory.number));
+        let found = self.lookups.find(node, name, |visit| entries(self.volume, directory, visit));
+        found.ok().flatten().and_then(|found| u32::try_from(found.0).ok())
+    }
+
+    /// A name that leads to another inode by now stays, but the note's own inode loses a link all the same; where there is no such name,
+    /// nothing happens.
+    fn unlink(&mut self, parent: u32, number: u32, name: Vec<u8>) -> GuestResult<()> {
+        let (Some(inode), Some(directory)) = (self.current(number)?, self.directory(parent)?) else { return Ok(()) };
+        let name = shown_name(self.volume, &directory, name);
+        let Some(found) = self.find(&directory, &name) else { return Ok(()) };
+        if found == number {
+            let change = self.changes.directories.entry(parent).or_default();
+            change.added.remove(&name);
+            change.removed.insert(name);
+        }
+        if Fields(&inode.raw).le16(LINKS_AT) <= 1 && inode.has_extents() && inode.kind != FileKind::Directory {
+            // Nothing leads to it any more: the kernel frees its blocks, before the next note gives the inode to something else. Only the
+            // block that it gave to a new directory, which is not in the count of the inode's blocks, it forgets to free.
+            self.changes.blocks.insert(number, Vec::new());
+            self.changes.directories.remove(&number);
+        }
         self.set_links(number, |links| links.saturating_sub(1))
     }
 

@@ -1,7 +1,10 @@
 //! The family against the kernel: each set of features, unclean journals, damage.
 
+mod copies;
+mod cost;
 mod damage;
 mod features;
+mod notes;
 mod unclean;
 
 use std::path::{Path, PathBuf};
