@@ -11,6 +11,7 @@ mod exit;
 mod fault;
 mod homes;
 mod json;
+mod kept;
 mod look;
 mod moment;
 mod output;
@@ -65,6 +66,9 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Volumes(args) => commands::volumes::run(context, &args),
         Command::Versions(args) => commands::versions::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
+        Command::Policy(args) => commands::policy::run(context, args),
+        Command::Prune(args) => commands::prune::run(context, &args),
+        Command::Immutability(args) => commands::immutability::run(context, &args),
         Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),
         Command::Index(args) => commands::index::run(context, &args),

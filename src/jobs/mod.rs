@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod bench;
+pub mod deletion;
 pub mod diff;
 mod error;
 pub mod gc;
@@ -12,6 +13,8 @@ pub mod index;
 pub mod keys;
 pub mod nodes;
 pub mod points;
+pub mod policies;
+pub mod prune;
 pub mod recover;
 pub mod restore;
 pub mod sources;

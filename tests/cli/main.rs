@@ -12,6 +12,7 @@ mod mount;
 mod mounted;
 mod place;
 mod points;
+mod policy;
 mod restore;
 mod trouble;
 mod vault;

@@ -10,6 +10,7 @@ use cairn::jobs::sources;
 use cairn::source::SourceSpec;
 use cairn::store::Vault;
 use cairn::units::MachineName;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::fault::usage;
 use super::super::json::{ConsistencyChoice, PointDocument};
-use super::super::moment::{moment, percent};
+use super::super::moment::{future, moment, percent};
 use super::super::progress::{Ended, Warning};
 use super::super::render::{Align, Table, duration, rate, safe, size};
 
@@ -39,6 +40,7 @@ Examples:
   cairn backup db01 --disk sda=/dev/vg0/db01-snap --disk sdb=/dev/vg1/data-snap --consistency filesystem --tag nightly
   cairn backup web01 --disk vda=web01.qcow2 --changed vda=changes.json --verify-hints 5%
   cairn backup web01 --disk vda=web01.img --keep-clone
+  cairn backup web01 --disk vda=web01.img --tag before-upgrade --retain-until 90d
   cairn backup web01 --disk vda=raw:/srv/web01.img --config /etc/libvirt/qemu/web01.xml
   cairn backup web01 --disk vda=web01.img --dry-run")]
 pub(crate) struct BackupArgs {
@@ -60,6 +62,10 @@ pub(crate) struct BackupArgs {
     /// When the disks were as they are read, if not now: 2026-11-21T20:30:00Z, or without Z in local time
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
+
+    /// Keep the point at least until then, whatever the policy says: a day, a time, or 90d from now
+    #[arg(long, value_name = "DATE")]
+    retain_until: Option<String>,
 
     /// Keep a file with the point, a machine's configuration for example; may be given several times
     #[arg(long = "config", value_name = "FILE")]
@@ -110,6 +116,8 @@ pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
     let changed = args.changed.iter().map(|changed| named_path("--changed", changed)).collect::<anyhow::Result<Vec<_>>>()?;
     check_names(&disks, &changed)?;
     let time = args.time.as_deref().map(|time| moment(time, &TimeZone::system())).transpose()?;
+    let now = Timestamp::now();
+    let retain_until = args.retain_until.as_deref().map(|text| future(text, now, &TimeZone::system())).transpose()?;
     let vault = context.open_vault()?;
     let request = BackupRequest {
         machine,
@@ -117,7 +125,7 @@ pub(crate) fn run(context: &Context, args: BackupArgs) -> anyhow::Result<Exit> {
         tags: args.tags,
         consistency: args.consistency.into(),
         time,
-        retain_until: None,
+        retain_until,
         configs: sources::read_configs(&args.configs)?,
         verify_hints_percent: args.verify_hints,
         compression_level: args.compression,
