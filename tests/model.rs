@@ -348,7 +348,7 @@ impl World {
     /// Removes what was deleted and empties packs of which less than this is needed. Everything else must still be there.
     fn collect(&mut self, percent: u8) {
         let now = Timestamp::now() + SignedDuration::from_secs(1);
-        let request = GcRequest { repack_below_percent: percent.into(), soft_delete: SignedDuration::ZERO, ..GcRequest::usual(now) };
+        let request = GcRequest { repack_below_percent: percent.into(), soft_delete_days: Some(0), ..GcRequest::usual(now) };
         let report = gc(&self.vault, &request, &Patience::default(), &Silent).unwrap();
         assert_eq!(report.removed_points.len(), self.points.iter().filter(|point| point.deleted).count());
         self.points.retain(|point| !point.deleted);

@@ -10,6 +10,7 @@ use cairn::format::marked::MarkedNodes;
 use cairn::format::names::ObjectName;
 use cairn::format::point::{PointState, Verdict};
 use cairn::format::segment::{HEADER_BYTES, SegmentView};
+use cairn::format::settings::Settings;
 use cairn::units::MachineName;
 use cairn_fuzz::only_its_own_bytes;
 use libfuzzer_sys::fuzz_target;
@@ -24,6 +25,7 @@ fn recode(kind: u8, body: &[u8]) -> Result<Vec<u8>, FormatError> {
         9 => Ok(Moved::decode(body)?.encode().expect("what was decoded can be stored")),
         10 => Ok(Damaged::decode(body)?.encode().expect("what was decoded can be stored")),
         13 => MarkedNodes::decode(body)?.encode(),
+        14 => Ok(Settings::decode(body)?.encode().expect("what was decoded can be stored")),
         12 => KnownPoint::decode_all(body)?.iter().map(KnownPoint::encode).collect::<Result<Vec<_>, _>>().map(|points| points.concat()),
         _ => Ok(IndexObject::decode(body)?.encode()),
     }

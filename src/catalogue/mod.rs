@@ -5,6 +5,8 @@ pub mod map;
 pub mod name;
 pub mod points;
 pub mod remembered;
+mod sealed;
+pub mod settings;
 #[cfg(test)]
 mod testkit;
 

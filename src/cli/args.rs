@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Init(commands::init::InitArgs),
     /// Back up a machine's disks as one recovery point
     Backup(commands::backup::BackupArgs),
-    /// List recovery points
+    /// List recovery points; pin, tag, delete and undelete them
     Points(commands::points::PointsArgs),
     /// Show everything known of a recovery point
     Show(commands::show::ShowArgs),
@@ -150,6 +150,12 @@ pub(crate) enum Command {
     Repair(commands::repair::RepairArgs),
     /// Take away what no recovery point needs
     Gc(commands::gc::GcArgs),
+    /// Say when machines are backed up and how long their points are kept
+    Policy(commands::policy::PolicyArgs),
+    /// Delete the points that policies no longer keep
+    Prune(commands::prune::PruneArgs),
+    /// Say for how long no point can be deleted
+    Immutability(commands::immutability::ImmutabilityArgs),
     /// Show what the vault holds, and what deduplication and compression save
     Stats(commands::stats::StatsArgs),
     /// List, add and remove the ways to unlock a vault

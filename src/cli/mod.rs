@@ -12,6 +12,7 @@ mod exit;
 mod fault;
 mod homes;
 mod json;
+mod kept;
 mod look;
 mod moment;
 mod output;
@@ -82,6 +83,9 @@ fn dispatch(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Mirror(args) => commands::mirror::run(context, &args),
         Command::Repair(args) => commands::repair::run(context, &args),
         Command::Gc(args) => commands::gc::run(context, &args),
+        Command::Policy(args) => commands::policy::run(context, args),
+        Command::Prune(args) => commands::prune::run(context, &args),
+        Command::Immutability(args) => commands::immutability::run(context, &args),
         Command::Stats(args) => commands::stats::run(context, &args),
         Command::Key(args) => commands::key::run(context, args),
         Command::Index(args) => commands::index::run(context, &args),

@@ -45,6 +45,19 @@ pub(crate) fn moment(text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
     local.and_then(|local| local.to_zoned(zone.clone()).ok()).map(|zoned| zoned.timestamp()).ok_or_else(|| refuse(text))
 }
 
+/// A moment to come: a day, of which the end is meant, a time, or a span from now on such as `90d`.
+pub(crate) fn future(text: &str, now: Timestamp, zone: &TimeZone) -> anyhow::Result<Timestamp> {
+    let moment = match age(text) {
+        Some(span) => now.checked_add(span).map_err(|_| refuse(text))?,
+        None => range_end(text, End::Until, now, zone)?,
+    };
+    if moment > now {
+        Ok(moment)
+    } else {
+        Err(usage(format!("'{text}' lies in the past; name a day or time to come, or a span such as 90d")))
+    }
+}
+
 fn refuse(text: &str) -> anyhow::Error {
     usage(format!(
         "'{text}' is no time; write 2026-11-21, 2026-11-21T20:30 (local), 2026-11-21T20:30:00Z, or an age such as 36h or 30d where a range begins"
@@ -105,6 +118,18 @@ mod tests {
             ("2w", "2026-11-08T12:00:00Z"),
         ] {
             assert_eq!(parsed(text, End::Since).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_come_is_not_over() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let parsed = |text: &str| future(text, now, &TimeZone::UTC).map(|moment| moment.to_string());
+        assert_eq!(parsed("36h").unwrap(), "2026-11-24T00:00:00Z");
+        assert_eq!(parsed("2026-11-22").unwrap(), "2026-11-22T23:59:59.999999999Z");
+        assert_eq!(parsed("2026-11-22T12:00:01Z").unwrap(), "2026-11-22T12:00:01Z");
+        for text in ["2026-11-21", "2026-11-22T12:00:00Z", "0d"] {
+            assert!(parsed(text).unwrap_err().to_string().contains("in the past"), "{text}");
         }
     }
 

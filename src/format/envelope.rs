@@ -42,11 +42,13 @@ pub enum ObjectKind {
     KnownPoints,
     /// In a client's cache, never in a vault.
     MarkedNodes,
+    /// `settings/<n>`.
+    Settings,
 }
 
 impl ObjectKind {
     /// All kinds, ascending by number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Vault,
         Self::KeySlot,
         Self::Manifest,
@@ -60,6 +62,7 @@ impl ObjectKind {
         Self::Index,
         Self::KnownPoints,
         Self::MarkedNodes,
+        Self::Settings,
     ];
 
     /// The number that stands for it in its objects.
@@ -78,6 +81,7 @@ impl ObjectKind {
             Self::Index => 11,
             Self::KnownPoints => 12,
             Self::MarkedNodes => 13,
+            Self::Settings => 14,
         }
     }
 
@@ -97,6 +101,7 @@ impl ObjectKind {
             Self::Index => "index object",
             Self::KnownPoints => "list of known points",
             Self::MarkedNodes => "list of marked nodes",
+            Self::Settings => "settings",
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a client remembers of recovery points, so that it need not read again what never changes. A cache: never needed, never part of
 //! a vault, and trusted only because it is sealed with the vault's keys.
 
+use jiff::Timestamp;
+
 use super::FormatError;
 use super::bytes::{Reader, Writer};
 use super::envelope::ObjectKind;
@@ -38,6 +40,8 @@ pub struct KnownVerdict {
     pub size_bytes: u64,
     /// What was decided.
     pub decision: Decision,
+    /// When, by the decider's clock.
+    pub time: Timestamp,
 }
 
 /// A remembered state record.
@@ -74,6 +78,7 @@ impl KnownPoint {
         writer.option(self.verdict, |writer, known| {
             writer.u64(known.size_bytes);
             writer.flag(known.decision == Decision::Published);
+            writer.time(known.time);
         });
         writer.option(self.state.as_ref(), |writer, known| {
             writer.u64(known.number);
@@ -110,7 +115,7 @@ impl KnownPoint {
         let verdict = reader.option(|reader| {
             let size_bytes = reader.u64()?;
             let decision = if reader.flag()? { Decision::Published } else { Decision::Revoked };
-            Ok(KnownVerdict { size_bytes, decision })
+            Ok(KnownVerdict { size_bytes, decision, time: reader.time()? })
         })?;
         let state = reader.option(|reader| {
             let (number, size_bytes) = (reader.u64()?, reader.u64()?);

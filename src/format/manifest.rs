@@ -139,7 +139,7 @@ fn is_plain_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\\']) && !name.chars().any(char::is_control)
 }
 
-fn read_name(reader: &mut Reader<'_>) -> Result<MachineName, FormatError> {
+pub(super) fn read_name(reader: &mut Reader<'_>) -> Result<MachineName, FormatError> {
     let text = reader.text()?;
     text.parse().map_err(|error| reader.corrupt("a name", error))
 }

@@ -20,6 +20,7 @@ mod node;
 pub mod pack;
 pub mod point;
 pub mod segment;
+pub mod settings;
 mod trailer;
 pub mod vault;
 

@@ -24,6 +24,8 @@ pub const CONDEMNED: &str = "condemned/";
 pub const MOVED: &str = "moved/";
 /// Below it, lists of damaged slots.
 pub const DAMAGED: &str = "damaged/";
+/// Below it, settings.
+pub const SETTINGS: &str = "settings/";
 /// Below it, index objects.
 pub const INDEX: &str = "index/";
 
@@ -52,6 +54,8 @@ pub enum ObjectName {
     Moved(PackId, u64),
     /// `damaged/<n>`.
     Damaged(u64),
+    /// `settings/<n>`.
+    Settings(u64),
     /// `index/<segment>`.
     Index(SegmentId),
 }
@@ -73,6 +77,7 @@ impl ObjectName {
             ("condemned", Some(n), None, None) => Self::Condemned(number(n)?),
             ("moved", Some(id), Some(n), None) => Self::Moved(id.parse().ok()?, number(n)?),
             ("damaged", Some(n), None, None) => Self::Damaged(number(n)?),
+            ("settings", Some(n), None, None) => Self::Settings(number(n)?),
             ("index", Some(id), None, None) => Self::Index(id.parse().ok()?),
             _ => return None,
         };
@@ -102,6 +107,7 @@ impl fmt::Display for ObjectName {
             Self::Condemned(n) => write!(f, "{CONDEMNED}{n:016x}"),
             Self::Moved(id, n) => write!(f, "{MOVED}{id}/{n:016x}"),
             Self::Damaged(n) => write!(f, "{DAMAGED}{n:016x}"),
+            Self::Settings(n) => write!(f, "{SETTINGS}{n:016x}"),
             Self::Index(id) => write!(f, "{INDEX}{id}"),
         }
     }
@@ -125,6 +131,7 @@ mod tests {
             (ObjectName::Condemned(u64::MAX), "condemned/ffffffffffffffff"),
             (ObjectName::Moved(PackId([4; 16]), 1), "moved/04040404040404040404040404040404/0000000000000001"),
             (ObjectName::Damaged(16), "damaged/0000000000000010"),
+            (ObjectName::Settings(3), "settings/0000000000000003"),
             (ObjectName::Index(SegmentId([5; 16])), "index/05050505050505050505050505050505"),
         ];
         for (name, text) in all {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::policies::SettingsError;
 use crate::backend::BackendError;
 use crate::catalogue::CatalogueError;
 use crate::crypt::CryptError;
@@ -50,6 +51,9 @@ pub enum JobError {
     /// Maps or recovery points failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// Policies or the protection of points say no.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The disk to back up failed.
     #[error(transparent)]
     Source(#[from] SourceError),

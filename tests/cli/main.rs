@@ -16,6 +16,7 @@ mod mount;
 mod mounted;
 mod place;
 mod points;
+mod policy;
 mod quiesce;
 mod recover;
 mod refused;

@@ -1,6 +1,6 @@
 //! The file in which a client remembers what it has read of points. Advice only: whatever is wrong with it, nothing is remembered.
 //!
-//! It is believed because it is sealed with the vault's keys, as the object `cache/points`. It is written whole and put in place of the
+//! It is believed because it is sealed with the vault's keys, as the object `cache/points/2`; an earlier form had another name. It is written whole and put in place of the
 //! old one at once; of several writers the last one's stays, and what the others knew is read again.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::io::replace_durable;
 use crate::units::PointId;
 
 /// The name under which the file is sealed.
-const SEALED_AS: &str = "cache/points";
+const SEALED_AS: &str = "cache/points/2";
 /// Most bytes of all points in the file: about 100,000 of them. The others are read each time.
 const MAX_BYTES: usize = 64 << 20;
 /// What sealing adds is less.

@@ -101,6 +101,8 @@ pub struct Listing {
     pub removed: BTreeSet<PointId>,
     /// Revoked points whose manifests are still there, ascending.
     pub revoked: Vec<PointId>,
+    /// The latest time in verdicts and states: when somebody last wrote one, by that writer's clock.
+    pub latest_time: Option<Timestamp>,
     /// Damage, ascending by point.
     pub problems: Vec<PointProblem>,
 }
@@ -228,7 +230,9 @@ impl Fetched {
     fn complete(mut self, objects: &Objects<'_>) -> Self {
         let point = self.known.point;
         if let (Some(size_bytes), None) = (self.present.verdict, &self.known.verdict) {
-            let read = objects.verdict(point).map(|read| read.map(|verdict| KnownVerdict { size_bytes, decision: verdict.decision }));
+            let read = objects
+                .verdict(point)
+                .map(|read| read.map(|verdict| KnownVerdict { size_bytes, decision: verdict.decision, time: verdict.time }));
             (self.known.verdict, self.verdict) = parted(read);
             self.is_news |= self.known.verdict.is_some();
         }
@@ -262,6 +266,9 @@ fn known_manifest(size_bytes: u64, stored: StoredManifest) -> KnownManifest {
 /// Puts what was read of a point where it belongs.
 fn sort_in(listing: &mut Listing, fetched: Fetched) -> Result<(), CatalogueError> {
     let is_revoked = fetched.is_revoked();
+    let decided = fetched.known.verdict.map(|known| known.time);
+    let changed = fetched.known.state.as_ref().map(|known| known.state.time);
+    listing.latest_time = listing.latest_time.max(decided).max(changed);
     let Fetched { present, known: KnownPoint { point, manifest, verdict, state }, .. } = fetched;
     listing.damage(point, fetched.verdict, "it is taken for unpublished; its whole id still names it")?;
     if is_revoked {

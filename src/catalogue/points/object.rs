@@ -1,20 +1,13 @@
-//! Manifests, verdicts and states as sealed objects: one way in, one way out.
+//! Manifests, verdicts and states as sealed objects.
 
 use super::{ManifestHash, StoredManifest};
-use crate::backend::{Backend, BackendError, Created};
 use crate::catalogue::CatalogueError;
-use crate::crypt::{OpenObject, VaultKeys};
+pub(super) use crate::catalogue::sealed::Sealed as Objects;
 use crate::format::FormatError;
 use crate::format::envelope::ObjectKind;
 use crate::format::names::ObjectName;
 use crate::format::point::{Manifest, PointState, Verdict};
 use crate::units::PointId;
-
-#[derive(Clone, Copy)]
-pub(super) struct Objects<'a> {
-    pub(super) backend: &'a dyn Backend,
-    pub(super) keys: &'a VaultKeys,
-}
 
 impl Objects<'_> {
     pub(super) fn put_manifest(&self, manifest: &Manifest) -> Result<ManifestHash, CatalogueError> {
@@ -66,36 +59,6 @@ impl Objects<'_> {
         let state = PointState::decode(&opened.body).map_err(|source| damaged(&name, source))?;
         check_point(&name, point, state.point)?;
         Ok(state)
-    }
-
-    fn get(&self, name: &ObjectName) -> Result<Option<Vec<u8>>, CatalogueError> {
-        match self.backend.get(&name.to_string()) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(BackendError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Creates an object; false where the name is taken by other bytes. A failure after which exactly our bytes are there was none: only
-    /// the answer was lost on its way.
-    fn create(&self, name: &ObjectName, sealed: &[u8]) -> Result<bool, CatalogueError> {
-        let name = name.to_string();
-        match self.backend.create(&name, sealed) {
-            Ok(Created::New) => Ok(true),
-            Ok(Created::Exists) => Ok(self.backend.get(&name)? == sealed),
-            Err(error) => match self.backend.get(&name) {
-                Ok(found) => Ok(found == sealed),
-                Err(_) => Err(error.into()),
-            },
-        }
-    }
-
-    fn seal(&self, kind: ObjectKind, name: &ObjectName, clear: &[u8], body: &[u8]) -> Result<Vec<u8>, CatalogueError> {
-        Ok(self.keys.seal_object(kind, &name.to_string(), clear, body)?)
-    }
-
-    fn open(&self, kind: ObjectKind, name: &ObjectName, bytes: &[u8]) -> Result<OpenObject, CatalogueError> {
-        Ok(self.keys.open_object(kind, &name.to_string(), bytes)?)
     }
 }
 

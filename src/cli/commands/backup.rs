@@ -12,6 +12,7 @@ use cairn::quiesce::Account;
 use cairn::source::SourceSpec;
 use cairn::store::Vault;
 use cairn::units::MachineName;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -20,7 +21,7 @@ use super::super::definition;
 use super::super::exit::Exit;
 use super::super::fault::usage;
 use super::super::json::{ConsistencyChoice, PointDocument};
-use super::super::moment::{moment, percent};
+use super::super::moment::{future, moment, percent};
 use super::super::progress::{Ended, Warning};
 use super::super::quiesce::{QuiesceArgs, account, words};
 use super::super::render::{Align, Table, duration, rate, safe, size};
@@ -52,6 +53,7 @@ Examples:
   cairn backup web01 --disk vda=web01.img --keep-clone
   cairn backup web01 --disk vda=web01.img --scripts /etc/azure/VMSnapshotScriptPluginConfig.json --snapshot clone
   cairn backup db01 --disk sda=/dev/vg0/db01 --freeze /srv/db --snapshot-command 'snap-db01 {id}' --snapshot-remove 'lvremove -fq vg0/s-{id}'
+  cairn backup web01 --disk vda=web01.img --tag before-upgrade --retain-until 90d
   cairn backup web01 --disk vda=raw:/srv/web01.img --config /etc/libvirt/qemu/web01.xml
   cairn backup web01 --disk vda=web01.img --dry-run")]
 pub(crate) struct BackupArgs {
@@ -73,6 +75,10 @@ pub(crate) struct BackupArgs {
     /// When the disks were as they are read, if not now: 2026-11-21T20:30:00Z, or without Z in local time
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
+
+    /// Keep the point at least until then, whatever the policy says: a day, a time, or 90d from now
+    #[arg(long, value_name = "DATE")]
+    retain_until: Option<String>,
 
     /// Keep a file with the point, a machine's configuration for example; may be given several times
     #[arg(long = "config", value_name = "FILE")]
@@ -130,6 +136,8 @@ pub(crate) fn run(context: &Context, mut args: BackupArgs) -> anyhow::Result<Exi
     let options = definition::consistency(args.quiesce.options(args.keep_clone)?, definition.as_ref());
     options.check(args.keep_clone).map_err(|error| usage(error.to_string()))?;
     let time = args.time.as_deref().map(|time| moment(time, &TimeZone::system())).transpose()?;
+    let now = Timestamp::now();
+    let retain_until = args.retain_until.as_deref().map(|text| future(text, now, &TimeZone::system())).transpose()?;
     if !args.dry_run {
         context.begin_job(JobKind::Backup, Some(&machine))?;
     }
@@ -142,7 +150,7 @@ pub(crate) fn run(context: &Context, mut args: BackupArgs) -> anyhow::Result<Exi
         consistency: args.consistency.into(),
         quiesce: Some(context.quiesce(options)?),
         time,
-        retain_until: None,
+        retain_until,
         verify_hints_percent: args.verify_hints.unwrap_or(PERCENT_OF_HINTS),
         compression_level: args.compression,
         dry_run: args.dry_run,

@@ -13,7 +13,7 @@ use super::super::render::{safe, size};
 /// Options of `cairn gc`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Removes points that were deleted two weeks ago or earlier, and then everything that no point needs: blocks and maps, what killed jobs have
+Removes points whose time in soft delete is over (14 days unless `cairn policy soft-delete` says otherwise), and then everything that no point needs: blocks and maps, what killed jobs have
 left, leases of holders that are dead. Packs of which only a part is needed are emptied into new ones. Backups, restores and mounts go on
 meanwhile; it waits for backups that began before it, ten minutes for ones that were killed. It can be interrupted at any time: the next
 one goes on.

@@ -12,6 +12,7 @@ use crate::format::index::IndexObject;
 use crate::format::known::KnownPoint;
 use crate::format::marked::MarkedNodes;
 use crate::format::point::*;
+use crate::format::settings::{ImmutabilityState, Settings};
 use crate::format::vault::*;
 use crate::units::*;
 
@@ -59,6 +60,7 @@ fn sample(runner: &mut TestRunner) -> Vec<(ObjectKind, Vec<u8>, Recode)> {
         (ObjectKind::MarkedNodes, draw(runner, strategies::marked()).encode().expect("legal"), |bytes| {
             MarkedNodes::decode(bytes)?.encode()
         }),
+        (ObjectKind::Settings, draw(runner, strategies::settings()).encode().expect("legal"), |bytes| Settings::decode(bytes)?.encode()),
         (ObjectKind::Damaged, draw(runner, strategies::damaged()).encode().expect("legal"), |bytes| Damaged::decode(bytes)?.encode()),
     ]
 }
@@ -130,6 +132,18 @@ proptest! {
     #[test]
     fn states_come_back(state in strategies::state()) {
         prop_assert_eq!(PointState::decode(&state.encode()), Ok(state));
+    }
+
+    #[test]
+    fn settings_come_back_and_illegal_ones_are_not_written(settings in strategies::settings()) {
+        prop_assert_eq!(Settings::decode(&settings.encode().expect("legal")), Ok(settings.clone()));
+        let stray = "nobody-has-this-name".parse().expect("legal");
+        let nobodys = Settings { default_policy: stray, ..settings.clone() };
+        let twice = Settings { policies: [settings.policies.clone(), settings.policies.clone()].concat(), ..settings.clone() };
+        prop_assert!(nobodys.encode().is_err() && twice.encode().is_err());
+        let mut without_days = settings;
+        without_days.immutability.days = u16::from(without_days.immutability.state == ImmutabilityState::Disabled);
+        prop_assert!(without_days.encode().is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::format::map::*;
 use crate::format::marked::*;
 use crate::format::pack::*;
 use crate::format::point::*;
+use crate::format::settings::*;
 use crate::format::vault::*;
 use crate::units::*;
 
@@ -193,9 +194,10 @@ pub(super) fn state() -> impl Strategy<Value = PointState> {
 }
 
 pub(super) fn known() -> impl Strategy<Value = KnownPoint> {
-    let verdict = (any::<u64>(), any::<bool>()).prop_map(|(size_bytes, published)| KnownVerdict {
+    let verdict = (any::<u64>(), any::<bool>(), time()).prop_map(|(size_bytes, published, time)| KnownVerdict {
         size_bytes,
         decision: if published { Decision::Published } else { Decision::Revoked },
+        time,
     });
     let manifest = (any::<u64>(), any::<[u8; 32]>(), manifest());
     (any::<[u8; 16]>(), option::of(manifest), option::of(verdict), option::of((any::<u64>(), any::<u64>(), state()))).prop_map(
@@ -236,6 +238,35 @@ pub(super) fn marked() -> impl Strategy<Value = MarkedNodes> {
         moved,
         leases,
     })
+}
+
+pub(super) fn settings() -> impl Strategy<Value = Settings> {
+    let name = || "[a-z0-9][a-z0-9._-]{0,5}".prop_map(|name| name.parse::<MachineName>().expect("legal"));
+    let policy = (option::of("\\PC{0,9}"), "\\PC{0,9}", option::of("\\PC{0,9}"), option::of(any::<u32>()));
+    let policies = proptest::collection::btree_map(name(), policy, 1..4);
+    let assignments = proptest::collection::btree_map(name(), any::<proptest::sample::Index>(), 0..4);
+    let state = proptest::sample::select(vec![ImmutabilityState::Disabled, ImmutabilityState::Enabled, ImmutabilityState::Locked]);
+    (any::<u64>(), policies, assignments, any::<u16>(), (state, 1..=u16::MAX), time()).prop_map(
+        |(number, policies, assignments, soft_delete_days, (state, days), time)| {
+            let names: Vec<MachineName> = policies.keys().cloned().collect();
+            let record = |(name, (schedule, retention, mirror, scrub_millionths))| PolicyRecord {
+                name,
+                schedule,
+                retention,
+                mirror,
+                scrub_millionths,
+            };
+            Settings {
+                number,
+                default_policy: names[0].clone(),
+                assignments: assignments.into_iter().map(|(machine, policy)| (machine, policy.get(&names).clone())).collect(),
+                policies: policies.into_iter().map(record).collect(),
+                soft_delete_days,
+                immutability: Immutability { state, days: if state == ImmutabilityState::Disabled { 0 } else { days } },
+                time,
+            }
+        },
+    )
 }
 
 pub(super) fn lease() -> impl Strategy<Value = Lease> {

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::JobError;
 use super::nodes::VaultNodes;
@@ -36,8 +36,6 @@ pub use size::{MachineSize, PointsSize, size_of_points};
 
 use crate::format::names::ObjectName;
 
-/// How long deleted points stay unless somebody says.
-pub const SOFT_DELETE_DAYS: i64 = 14;
 /// Most bytes that are copied at one time unless somebody says.
 pub const DEFAULT_MAX_COPY_BYTES: u64 = 4 << 30;
 /// Decompressed frames kept at hand: live slots of a frame lie together in a map.
@@ -55,8 +53,8 @@ pub struct GcRequest {
     pub repack_below_percent: f64,
     /// Most bytes that are copied before what they were copied from is deleted.
     pub max_copy_bytes: u64,
-    /// How long deleted points stay.
-    pub soft_delete: SignedDuration,
+    /// How many days deleted points stay; without a number what the vault's settings say. Other dates that keep them count in any case.
+    pub soft_delete_days: Option<u16>,
     /// Go on although a point's manifest is lost, and give up what only that point needs.
     pub give_up_lost_points: bool,
     /// What time it is.
@@ -71,7 +69,7 @@ impl GcRequest {
             dry_run: false,
             repack_below_percent: 70.0,
             max_copy_bytes: DEFAULT_MAX_COPY_BYTES,
-            soft_delete: SignedDuration::from_hours(24 * SOFT_DELETE_DAYS),
+            soft_delete_days: None,
             give_up_lost_points: false,
             now,
         }
@@ -329,9 +327,9 @@ impl Collector<'_> {
         self.monitor.step("marking what points need");
         let mut listing = super::points::look(self.vault)?;
         self.check_lost(&listing)?;
-        let request = self.request;
+        let deletions = self.deletions(&listing)?;
         listing.deleted.retain(|point| {
-            let goes = remove::is_over(point.state.as_ref(), request);
+            let goes = deletions.is_over(point.manifest.time, point.state.as_ref());
             if goes {
                 self.report.removed_points.push(point.name());
             }

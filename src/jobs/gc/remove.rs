@@ -2,23 +2,23 @@
 
 use std::collections::HashSet;
 
-use super::{Before, Collector, GcRequest, Role};
-use crate::catalogue::points::Points;
+use super::{Before, Collector, Role};
+use crate::catalogue::points::{Listing, PointSummary, Points};
 use crate::format::names::{ObjectName, PACKS};
-use crate::format::point::{Decision, PointState};
+use crate::format::point::Decision;
+use crate::jobs::deletion::Deletions;
 use crate::jobs::{JobError, points};
 use crate::monitor::Problem;
 use crate::store::collect::{held_leases, remove_object};
 use crate::units::PointId;
 
-/// Whether a point's time in soft delete is over.
-pub(super) fn is_over(state: Option<&PointState>, request: &GcRequest) -> bool {
-    let Some(state) = state else { return false };
-    let deleted_long_ago = state.deleted.is_some_and(|deleted| request.now.duration_since(deleted) >= request.soft_delete);
-    deleted_long_ago && !state.pinned && state.retain_until.is_none_or(|until| until <= request.now)
-}
-
 impl Collector<'_> {
+    /// The vault's rules about deleted points.
+    pub(super) fn deletions(&self, listing: &Listing) -> Result<Deletions, JobError> {
+        let deletions = Deletions::read(self.vault, listing, self.request.now)?;
+        Ok(self.request.soft_delete_days.map_or(deletions, |days| deletions.with_soft_delete_days(days)))
+    }
+
     /// Revokes points whose writers are gone, and removes files that nobody writes to any more.
     pub(super) fn give_up(&mut self, role: &Role, before: &Before) -> Result<(), JobError> {
         let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
@@ -46,13 +46,14 @@ impl Collector<'_> {
         let listing = points::look(self.vault)?;
         let named: HashSet<PointId> = held_leases(self.vault)?.into_iter().flat_map(|held| held.lease.base_points).collect();
         let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
-        let over = listing.deleted.iter().filter(|point| is_over(point.state.as_ref(), self.request) && !named.contains(&point.point()));
-        for point in over {
+        let deletions = self.deletions(&listing)?;
+        let over = |point: &&PointSummary| deletions.is_over(point.manifest.time, point.state.as_ref());
+        for point in listing.deleted.iter().filter(over).filter(|point| !named.contains(&point.point())) {
             if self.monitor.cancelled() {
                 return Err(JobError::Cancelled);
             }
             self.check_role(role)?;
-            match points.remove(point.point(), self.request.now, |state| is_over(Some(state), self.request)) {
+            match points.remove(point.point(), self.request.now, |state| deletions.is_over(point.manifest.time, Some(state))) {
                 Ok(true) => self.report.removed_points.push(point.name()),
                 Ok(false) => {}
                 Err(error) if error.is_damage() => {

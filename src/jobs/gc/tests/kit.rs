@@ -49,7 +49,7 @@ pub(super) fn thorough() -> GcRequest {
         dry_run: false,
         repack_below_percent: 100.0,
         max_copy_bytes: 1 << 30,
-        soft_delete: SignedDuration::ZERO,
+        soft_delete_days: Some(0),
         give_up_lost_points: false,
         now: Timestamp::now() + SignedDuration::from_secs(1),
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::kit::{World, blocks, impatient, sparse_world, thorough};
 use crate::backend::{Backend, Created, Operation, Recording};
@@ -39,7 +39,7 @@ fn a_deleted_point_stays_until_its_time_is_over() {
     world.backup("web01", &blocks(200..300));
     let kept = world.points.clone();
     world.delete(point);
-    let patient = GcRequest { soft_delete: SignedDuration::from_hours(24), ..thorough() };
+    let patient = GcRequest { soft_delete_days: Some(1), ..thorough() };
     assert_eq!(world.try_gc(&patient).unwrap().deleted_packs, 0);
     world
         .api()

@@ -5,10 +5,10 @@ use cairn::jobs::points;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::super::context::Context;
-use super::super::exit::Exit;
-use super::super::progress::Warning;
-use super::super::render::{Align, Table, size};
+use super::super::super::context::Context;
+use super::super::super::exit::Exit;
+use super::super::super::progress::Warning;
+use super::super::super::render::{Align, Table, size};
 
 /// Options of `cairn points size`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ both before compression.
 Examples:
   cairn points size web01@2026-11-01
   cairn points size web01@latest~2 web01@latest~1 db01@latest --json")]
-pub(crate) struct SizeArgs {
+pub(super) struct SizeArgs {
     /// The points
     #[arg(value_name = "POINT", required = true)]
     points: Vec<String>,
@@ -43,7 +43,7 @@ struct MachineDocument {
 }
 
 /// Finds out and shows.
-pub(crate) fn run(context: &Context, args: &SizeArgs) -> anyhow::Result<Exit> {
+pub(super) fn run(context: &Context, args: &SizeArgs) -> anyhow::Result<Exit> {
     let vault = context.open_vault()?;
     let monitor = context.monitor()?;
     let listing = context.list_points(&vault, &monitor)?;
