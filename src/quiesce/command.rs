@@ -44,7 +44,7 @@ impl CommandLine {
         }
         let known = ["{disk}", "{path}", "{machine}", "{id}"];
         for place in self.0.iter().flat_map(|word| places(word)) {
-            if !known.contains(&place) && !(removes && place == SNAPSHOT) {
+            if !(known.contains(&place) || removes && place == SNAPSHOT) {
                 let list = if removes { "{disk}, {path}, {machine}, {id}, {snapshot}" } else { "{disk}, {path}, {machine}, {id}" };
                 return Err(QuiesceError::Refused(format!("'{place}' stands for nothing in this snapshot command; {list} do")));
             }
