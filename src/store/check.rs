@@ -104,6 +104,7 @@ pub fn check_object(name: ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         ObjectName::Condemned(_) => Envelope::decode(ObjectKind::Condemned, bytes).map(drop),
         ObjectName::Moved(..) => Envelope::decode(ObjectKind::Moved, bytes).map(drop),
         ObjectName::Damaged(_) => Envelope::decode(ObjectKind::Damaged, bytes).map(drop),
+        ObjectName::Settings(_) => Envelope::decode(ObjectKind::Settings, bytes).map(drop),
         ObjectName::Index(_) => Envelope::decode(ObjectKind::Index, bytes).map(drop),
     };
     match checked {

@@ -121,5 +121,5 @@ impl Copier<'_> {
 fn base_for<'l>(listing: &'l Listing, source: &Manifest) -> Option<&'l Manifest> {
     // The listing is ascending by time.
     let of_machine = || listing.points.iter().map(|point| &point.manifest).filter(|manifest| manifest.machine == source.machine);
-    of_machine().filter(|manifest| manifest.time <= source.time).next_back().or_else(|| of_machine().next())
+    of_machine().rfind(|manifest| manifest.time <= source.time).or_else(|| of_machine().next())
 }

@@ -201,7 +201,7 @@ impl Collector<'_> {
                 left = true;
                 continue;
             }
-            if self.report.deleted_packs % CHECK_ROLE_EVERY == 0 {
+            if self.report.deleted_packs.is_multiple_of(CHECK_ROLE_EVERY) {
                 self.check_role(role)?;
             }
             remove_object(self.vault, ObjectName::Pack(*pack))?;

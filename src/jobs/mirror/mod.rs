@@ -17,7 +17,7 @@ use super::JobError;
 use super::copy::source_lease;
 use super::vault::{FoundVault, Limits, open_place};
 use crate::backend::{Backend, Listed, Location};
-use crate::format::names::{COLLECTIONS, INDEX, KEYS, MOVED, ObjectName, PACKS, POINTS, STATES, VERDICTS};
+use crate::format::names::{COLLECTIONS, INDEX, KEYS, MOVED, ObjectName, PACKS, POINTS, SETTINGS, STATES, VERDICTS};
 use crate::monitor::{Monitor, Problem};
 use crate::store::Vault;
 use crate::units::PointId;
@@ -91,6 +91,8 @@ pub fn mirror(
     let copier = Copier::new(from.backend().as_ref(), to.as_ref(), &there, monitor);
     let mirror = Mirror { from: from.backend().as_ref(), to: to.as_ref(), copier, monitor };
     mirror.begin(&there)?;
+    // What may not be deleted holds in the mirror before it has anything that could be.
+    mirror.copier.copy(&mirror.from.list(SETTINGS)?)?;
     let points = mirror.listed_points()?;
     mirror.packs()?;
     monitor.step("mirroring recovery points");

@@ -76,6 +76,7 @@ pub fn repair(
     };
     let mut plan = Plan::default();
     objects::plan_header_and_keys(mirror, &target, &mut plan)?;
+    objects::plan_settings(mirror, &target, &mut plan)?;
     monitor.step("comparing recovery points");
     let roots = points::plan(mirror, &target, &mut plan, monitor)?;
     monitor.step("checking packs");

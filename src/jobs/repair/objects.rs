@@ -1,13 +1,16 @@
 //! Single objects of either side: read, opened with the vault's key, and compared with their names.
 
+use std::collections::BTreeSet;
+
 use super::plan::{Plan, Why};
 use crate::backend::{BackendError, Listed};
 use crate::crypt::CryptError;
 use crate::format::FormatError;
 use crate::format::control::Moved;
 use crate::format::envelope::ObjectKind;
-use crate::format::names::{KEYS, ObjectName};
+use crate::format::names::{KEYS, ObjectName, SETTINGS};
 use crate::format::point::{Manifest, PointState, Verdict};
+use crate::format::settings::Settings;
 use crate::format::vault::{KeySlot, VaultHeader};
 use crate::jobs::JobError;
 use crate::store::Vault;
@@ -98,6 +101,10 @@ fn open(vault: &Vault, name: ObjectName, bytes: &[u8]) -> Result<Opened, CryptEr
         ObjectName::Verdict(_) => Ok(Opened::Verdict(Verdict::decode(&body(ObjectKind::Verdict)?.body).map_err(damaged)?)),
         ObjectName::State(..) => Ok(Opened::State(PointState::decode(&body(ObjectKind::State)?.body).map_err(damaged)?)),
         ObjectName::Moved(..) => Ok(Opened::Moved(Moved::decode(&body(ObjectKind::Moved)?.body).map_err(damaged)?)),
+        ObjectName::Settings(number) => {
+            let settings = Settings::decode(&body(ObjectKind::Settings)?.body).map_err(damaged)?;
+            if settings.number == number { Ok(Opened::Other) } else { Err(foreign()) }
+        }
         // Nothing that is repaired.
         _ => Err(foreign()),
     }
@@ -122,6 +129,13 @@ pub(super) fn plan_header_and_keys(mirror: &Vault, target: &Vault, plan: &mut Pl
         }
     }
     Ok(())
+}
+
+/// Settings that are damaged or gone. None is ever removed, so that what either side has belongs to both.
+pub(super) fn plan_settings(mirror: &Vault, target: &Vault, plan: &mut Plan) -> Result<(), JobError> {
+    let named = names(target, SETTINGS)?.into_iter().chain(names(mirror, SETTINGS)?);
+    let all: BTreeSet<ObjectName> = named.map(|(name, _)| name).collect();
+    all.into_iter().try_for_each(|name| compare(mirror, target, name, plan).map(drop))
 }
 
 /// Plans to put an object that is not sound in the target. Says whether it is.

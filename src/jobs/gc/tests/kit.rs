@@ -119,9 +119,10 @@ impl World {
         let source = source::open(&path, Format::Raw).unwrap();
         BackupRequest {
             machine: machine.parse().unwrap(),
-            disks: vec![DiskRequest { name: "vda".parse().unwrap(), source, hints: None, keep_clone: None }],
+            disks: vec![DiskRequest { name: "vda".parse().unwrap(), source, spec: None, hints: None, keep_clone: None }],
             tags: Vec::new(),
             consistency: Consistency::Crash,
+            quiesce: None,
             time: None,
             retain_until: None,
             configs: Vec::new(),

@@ -79,7 +79,7 @@ fn what_is_copied_at_one_time_is_bounded() {
     }
     deleted.into_iter().for_each(|point| world.delete(point));
     let report = world.try_gc(&GcRequest { max_copy_bytes: 22 * 4096, ..thorough() }).unwrap();
-    assert!(world.names("collections/")[0] > "collections/0000000000000002".to_owned(), "several rounds: {report:?}");
+    assert!(world.names("collections/")[0].as_str() > "collections/0000000000000002", "several rounds: {report:?}");
     assert_eq!(report.left_packs, 0);
     world.check("after several rounds");
     world.assert_clean("after several rounds");
