@@ -19,14 +19,15 @@ fn place() -> (Place, String) {
 fn long_backup(place: &Place, disk: &str) -> (Child, Value) {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("cairn"));
     place.environment(&mut command).args(["backup", "web01", "--compression", "19", "--disk", disk]);
-    let child = command.spawn().unwrap();
-    loop {
+    let mut child = command.spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
         let jobs = place.json(&["jobs", "--state", "in_progress"]);
         if let Some(job) = jobs.as_array().unwrap().first() {
             return (child, job.clone());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    panic!("the backup ended before it was seen in the record");
 }
 
 fn settings(place: &Place, text: &str) {
