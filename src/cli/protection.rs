@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use cairn::catalogue::points::Listing;
 use cairn::host::{Machine, Machines};
-use cairn::policy::{Policy, Schedule, Timetable};
+use cairn::jobs::policies::Policies;
+use cairn::policy::{Schedule, Timetable};
 use cairn::units::MachineName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -38,11 +39,15 @@ impl Protected {
     }
 }
 
-/// All machines by name: those defined on this host, and those of which the vault has points. Definitions that cannot be followed are
-/// given as texts.
-pub(crate) fn all(machines: &Machines, listing: &Listing) -> anyhow::Result<(BTreeMap<MachineName, Protected>, Vec<String>)> {
+/// All machines by name: those defined on this host, and those of which the vault has points. A machine is backed up as its definition
+/// says, else by its policy. Definitions that cannot be followed, and policies that this host does not understand, are given as texts.
+pub(crate) fn all(
+    machines: &Machines,
+    policies: &Policies,
+    listing: &Listing,
+) -> anyhow::Result<(BTreeMap<MachineName, Protected>, Vec<String>)> {
     let known = machines.all()?;
-    let problems = known.problems.iter().map(ToString::to_string).collect();
+    let mut problems: Vec<String> = known.problems.iter().map(ToString::to_string).collect();
     let mut points: BTreeMap<&MachineName, Points> = BTreeMap::new();
     for point in &listing.points {
         let manifest = &point.manifest;
@@ -51,11 +56,16 @@ pub(crate) fn all(machines: &Machines, listing: &Listing) -> anyhow::Result<(BTr
         points.last = points.last.max(Some(manifest.time));
         points.stored.push((manifest.time, manifest.disks.iter().map(|disk| disk.statistics.stored_bytes).sum()));
     }
-    // What every vault begins with.
-    let default = Policy::default().schedule;
     let mut all = BTreeMap::new();
     for machine in known.machines {
-        let schedule = machine.schedule.clone().or_else(|| default.clone());
+        let schedule = match (&machine.schedule, policies.of_machine(&machine.name)) {
+            (Some(own), _) => Some(own.clone()),
+            (None, Ok((_, policy))) => policy.schedule,
+            (None, Err(error)) => {
+                problems.push(format!("{} is not backed up by schedule: {error}", machine.name));
+                None
+            }
+        };
         let points = points.remove(&machine.name).unwrap_or_default();
         all.insert(machine.name.clone(), Protected { machine: Some(machine), schedule, points });
     }

@@ -28,6 +28,12 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upkeep {
+    /// When points are deleted that no policy keeps.
+    #[serde(default, with = "super::schedule_text")]
+    pub prune: Option<Schedule>,
+    /// When is taken away what no point needs.
+    #[serde(default, with = "super::schedule_text")]
+    pub gc: Option<Schedule>,
     /// When a sample of the vault is verified.
     #[serde(default, with = "super::schedule_text")]
     pub verify: Option<Schedule>,
@@ -36,7 +42,8 @@ pub struct Upkeep {
 impl Upkeep {
     /// What is to be done when.
     pub fn schedules(&self) -> impl Iterator<Item = (JobKind, &Schedule)> {
-        [(JobKind::Verify, &self.verify)].into_iter().filter_map(|(kind, schedule)| Some((kind, schedule.as_ref()?)))
+        let all = [(JobKind::Prune, &self.prune), (JobKind::Collection, &self.gc), (JobKind::Verify, &self.verify)];
+        all.into_iter().filter_map(|(kind, schedule)| Some((kind, schedule.as_ref()?)))
     }
 }
 
@@ -69,8 +76,14 @@ mod tests {
     fn settings_are_optional_and_checked() {
         let nothing = Settings::read(Path::new("/nonexistent")).unwrap();
         assert_eq!((nothing.hooks.len(), nothing.upkeep.schedules().count()), (0, 0));
-        let both = read("[[hook]]\non = [\"failure\"]\ncommand = [\"/bin/true\"]\n[upkeep]\nverify = \"weekly sun 05:00\"").unwrap();
-        assert_eq!((both.hooks.len(), both.upkeep.schedules().map(|(kind, _)| kind).collect::<Vec<_>>()), (1, vec![JobKind::Verify]));
+        let both = read(
+            "[[hook]]\non = [\"failure\"]\ncommand = [\"/bin/true\"]\n[upkeep]\nverify = \"weekly sun 05:00\"\nprune = \"daily 06:00\"",
+        )
+        .unwrap();
+        assert_eq!(
+            (both.hooks.len(), both.upkeep.schedules().map(|(kind, _)| kind).collect::<Vec<_>>()),
+            (1, vec![JobKind::Prune, JobKind::Verify])
+        );
         for (text, expected) in [
             ("[upkeep]\nverify = \"sometimes\"", "sometimes"),
             ("[upkeep]\nvreify = \"daily 05:00\"", "unknown field `vreify`"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cairn::catalogue::points::Listing;
+use cairn::host::JobKind;
 use cairn::jobs::copy::{CopiedPoint, CopyReport, CopyRequest, FailedPoint, copy};
 use cairn::jobs::points;
 use jiff::Timestamp;
@@ -97,6 +98,9 @@ struct DamagedDocument {
 /// Copies.
 pub(crate) fn run(context: &Context, args: CopyArgs) -> anyhow::Result<Exit> {
     let since = args.since.as_deref().map(|text| range_end(text, End::Since, Timestamp::now(), &TimeZone::system())).transpose()?;
+    if !args.dry_run {
+        context.begin_job(JobKind::Copy, None)?;
+    }
     let from = context.open_vault()?;
     let found = context.find_vault_at(&args.to)?;
     let source = SecretSource::resolve(&args.secret.into(), TO, |name| std::env::var_os(name));

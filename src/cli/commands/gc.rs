@@ -1,5 +1,6 @@
 //! `cairn gc`: takes away what no recovery point needs.
 
+use cairn::host::JobKind;
 use cairn::jobs::gc::{GcReport, GcRequest, Patience, gc};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -66,6 +67,9 @@ struct GcDocument {
 
 /// Collects and tells.
 pub(crate) fn run(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
+    if !args.dry_run {
+        context.begin_job(JobKind::Collection, None)?;
+    }
     let vault = context.open_vault()?;
     let monitor = context.monitor()?;
     let request = GcRequest {

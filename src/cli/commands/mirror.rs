@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cairn::host::JobKind;
 use cairn::jobs::mirror::{MirrorReport, MirrorRequest, mirror, open_or_make_place};
 use serde::Serialize;
 
@@ -71,6 +72,7 @@ pub(crate) fn run(context: &Context, args: &MirrorArgs) -> anyhow::Result<Exit> 
     if args.to == found.location() {
         return Err(usage("the mirror is the vault itself; name another place"));
     }
+    context.begin_job(JobKind::Copy, None)?;
     let opened = match args.delete || context.can_unlock_unasked(&found) {
         true => Some(Arc::new(context.unlock(&found, |unlock| found.open(unlock))?)),
         false => None,

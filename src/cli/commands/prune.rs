@@ -1,5 +1,6 @@
 //! `cairn prune`: what policies no longer keep goes into soft delete.
 
+use cairn::host::JobKind;
 use cairn::jobs::deletion::Deletions;
 use cairn::jobs::{policies, prune};
 use cairn::monitor::{Monitor, Problem};
@@ -54,6 +55,9 @@ pub(crate) fn run(context: &Context, args: &PruneArgs) -> anyhow::Result<Exit> {
     let machines = args.machines.iter().map(|name| name.parse::<MachineName>()).collect::<Result<Vec<_>, _>>();
     let machines = machines.map_err(|error| usage(error.to_string()))?;
     let (now, zone) = (Timestamp::now(), TimeZone::system());
+    if !args.dry_run {
+        context.begin_job(JobKind::Prune, None)?;
+    }
     let vault = context.open_vault()?;
     let monitor = context.monitor()?;
     let listing = context.list_points(&vault, &monitor)?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cairn::host::{Event, Item, Job, JobKind, Program, Record, Scheduler, Settings, Work};
+use cairn::jobs::policies;
 use cairn::monitor::{Counter, Monitor, Problem};
+use cairn::quiesce::{Options, recover};
 use cairn::store::Vault;
 use crossbeam_channel::{Receiver, unbounded};
 use jiff::tz::TimeZone;
@@ -31,8 +33,11 @@ missed while the host was off is made up for once. A backup that fails is tried 
 its next time. SIGHUP reads machines, policies and host.toml again, which happens every 5 minutes in any case. SIGTERM ends it, and
 cancels what runs cleanly. There is one scheduler on a host, and one backup of a machine at a time, by whomever it was begun.
 
-host.toml, in the same directory as machines/, says who is told how jobs end, and when a tenth of the vault is verified:
+host.toml, in the same directory as machines/, says who is told how jobs end, and when the vault is kept in order: what policies no longer
+keep is deleted, what nothing needs is taken away, a tenth is verified. Of several hosts with one vault one does that:
   [upkeep]
+  prune = \"daily 06:00\"
+  gc = \"weekly sat 06:30\"
   verify = \"weekly sun 05:00\"
 
   [[hook]]
@@ -94,6 +99,9 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let plan = Box::new(|| plan(context, &vault, &speaks).map_err(|error| format!("{error:#}")));
     let vanished = Box::new(|job: &Job| tell(&state, configuration.clone(), job, &context.output));
     let mut scheduler = Scheduler::new(&state, program(context)?, usize::try_from(args.jobs)?, plan, vanished, &speaks)?;
+    // Only now: two schedulers would not both undo what a killed backup owes.
+    let setup = context.quiesce(Options::default())?;
+    recover(&setup.ledger, &setup.helper, &speaks)?;
     scheduler.run(&events)?;
     Ok(Exit::Done)
 }
@@ -125,14 +133,14 @@ fn program(context: &Context) -> anyhow::Result<Program> {
         path,
         globals,
         environment: vec![(SCHEDULED.into(), "1".into())],
-        commands: vec![(JobKind::Verify, verify)],
+        commands: vec![(JobKind::Verify, verify), (JobKind::Prune, vec!["prune".into()]), (JobKind::Collection, vec!["gc".into()])],
     })
 }
 
 /// What there is to do now: a backup of each machine that is defined here, and upkeep.
 fn plan(context: &Context, vault: &Arc<Vault>, speaks: &Speaks) -> anyhow::Result<Vec<Item>> {
     let listing = cairn::jobs::points::list(vault, &context.memory_directory()?, speaks)?;
-    let (machines, problems) = protection::all(&context.machines()?, &listing)?;
+    let (machines, problems) = protection::all(&context.machines()?, &policies::load(vault)?, &listing)?;
     for problem in problems {
         context.output.warning(&problem);
     }

@@ -16,6 +16,7 @@ use crate::catalogue::points::{PointSummary, Points};
 use crate::format::names::{COLLECTIONS, INDEX, KEYS, MOVED, ObjectName, PACKS, POINTS, STATES};
 use crate::jobs::JobError;
 use crate::jobs::births::Births;
+use crate::jobs::deletion::Deletions;
 use crate::jobs::nodes::VaultNodes;
 use crate::monitor::{Monitor, Problem};
 use crate::store::{PackReader, Vault, moved_to};
@@ -67,13 +68,16 @@ impl Deletion<'_> {
         let listing = Points::new(self.to(), self.mirror.keys()).list()?;
         let own = Points::new(self.from, vault.keys()).list()?;
         let gone: HashSet<PointId> = manifests.iter().filter_map(point_of).collect();
+        let now = Timestamp::now();
+        // The mirror's own: what it was told to keep, it keeps.
+        let deletions = Deletions::read(self.mirror, &listing, now)?;
         let mut going = HashSet::new();
         for summary in listing.points.iter().chain(&listing.deleted).chain(&listing.pending) {
             let point = summary.point();
             if !gone.contains(&point) {
                 continue;
             }
-            if is_kept(summary, Timestamp::now()) {
+            if is_kept(summary, now) || deletions.immutable_until(summary.manifest.time).is_some() {
                 report.kept_points.push(point);
             } else if own.removed.contains(&point) {
                 going.insert(point);

@@ -5,6 +5,7 @@ mod prometheus;
 use std::path::PathBuf;
 
 use cairn::host::{Alarm, FileLock, JobFilter, JobKind, LastBackup, Record, attempts, scheduler_lock, standing};
+use cairn::jobs::policies;
 use cairn::units::MachineName;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -75,7 +76,7 @@ pub(crate) fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> 
     let monitor = context.monitor()?;
     let listing = context.list_points(&vault, &monitor)?;
     let ended = monitor.finish();
-    let (machines, problems) = protection::all(&context.machines()?, &listing)?;
+    let (machines, problems) = protection::all(&context.machines()?, &policies::load(&vault)?, &listing)?;
     problems.iter().for_each(|problem| context.output.warning(problem));
     let state = context.state_directory()?;
     let record = Record::open_existing(&state)?;
