@@ -75,13 +75,16 @@ impl Scene {
     fn cairn(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
         command.args(arguments).env("CAIRN_VAULT", self.path("vault")).env("HOME", self.directory.path());
+        command.env("CAIRN_STATE_DIR", self.path("state")).env("CAIRN_CONFIG_DIR", self.path("configuration"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
     fn backup(&self, machine: &str, image: &str) -> Child {
         let disk = format!("vda={}", self.path(image).display());
-        self.cairn(&["--quiet", "backup", machine, "--disk", &disk]).spawn().unwrap()
+        let mut command = self.cairn(&["--quiet", "backup", machine, "--disk", &disk]);
+        // As from hosts of their own: one host does not back up a machine twice at a time.
+        command.env("CAIRN_STATE_DIR", self.path(&format!("state-of-{image}"))).spawn().unwrap()
     }
 
     fn write_image(&self) {

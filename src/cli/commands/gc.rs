@@ -37,6 +37,10 @@ pub(crate) struct GcArgs {
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = bytes)]
     max_copy: u64,
 
+    /// Remove points although this computer's clock is behind the latest time in the vault: it is right, and another clock was wrong
+    #[arg(long)]
+    trust_clock: bool,
+
     /// Go on although a point's manifest is lost, and give up what only such points need
     #[arg(long)]
     give_up_lost_points: bool,
@@ -76,6 +80,7 @@ pub(crate) fn run(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
         dry_run: args.dry_run,
         repack_below_percent: args.repack_below,
         max_copy_bytes: args.max_copy,
+        trust_clock: args.trust_clock,
         give_up_lost_points: args.give_up_lost_points,
         ..GcRequest::usual(Timestamp::now())
     };

@@ -55,6 +55,8 @@ pub struct GcRequest {
     pub max_copy_bytes: u64,
     /// How many days deleted points stay; without a number what the vault's settings say. Other dates that keep them count in any case.
     pub soft_delete_days: Option<u16>,
+    /// Remove points although this computer's clock is behind the latest time in the vault: somebody says that it is right.
+    pub trust_clock: bool,
     /// Go on although a point's manifest is lost, and give up what only that point needs.
     pub give_up_lost_points: bool,
     /// What time it is.
@@ -70,6 +72,7 @@ impl GcRequest {
             repack_below_percent: 70.0,
             max_copy_bytes: DEFAULT_MAX_COPY_BYTES,
             soft_delete_days: None,
+            trust_clock: false,
             give_up_lost_points: false,
             now,
         }

@@ -7,7 +7,7 @@ use crate::catalogue::points::{Listing, PointSummary, Points};
 use crate::format::names::{ObjectName, PACKS};
 use crate::format::point::Decision;
 use crate::jobs::deletion::Deletions;
-use crate::jobs::{JobError, points};
+use crate::jobs::{JobError, points, policies};
 use crate::monitor::Problem;
 use crate::store::collect::{held_leases, remove_object};
 use crate::units::PointId;
@@ -15,7 +15,8 @@ use crate::units::PointId;
 impl Collector<'_> {
     /// The vault's rules about deleted points.
     pub(super) fn deletions(&self, listing: &Listing) -> Result<Deletions, JobError> {
-        let deletions = Deletions::read(self.vault, listing, self.request.now)?;
+        let settings = policies::load(self.vault)?.settings;
+        let deletions = Deletions::new(&settings, listing, self.request.now, self.request.trust_clock);
         Ok(self.request.soft_delete_days.map_or(deletions, |days| deletions.with_soft_delete_days(days)))
     }
 
@@ -47,6 +48,11 @@ impl Collector<'_> {
         let named: HashSet<PointId> = held_leases(self.vault)?.into_iter().flat_map(|held| held.lease.base_points).collect();
         let points = Points::new(self.vault.backend().as_ref(), self.vault.keys());
         let deletions = self.deletions(&listing)?;
+        if let Err(error) = deletions.check_clock()
+            && !listing.deleted.is_empty()
+        {
+            self.monitor.problem(Problem { subject: "deleted points".to_owned(), message: format!("they stay: {error}") });
+        }
         let over = |point: &&PointSummary| deletions.is_over(point.manifest.time, point.state.as_ref());
         for point in listing.deleted.iter().filter(over).filter(|point| !named.contains(&point.point())) {
             if self.monitor.cancelled() {

@@ -128,7 +128,8 @@ class Race:
         self.binary, self.folder, self.restic = binary, folder, restic
         self.vault = os.path.join(folder, "vault")
         self.tree = os.path.join(folder, "tree")
-        self.env = {"CAIRN_VAULT": self.vault, "HOME": os.path.join(folder, "home")}
+        self.env = {"CAIRN_VAULT": self.vault, "HOME": os.path.join(folder, "home"),
+                    "CAIRN_STATE_DIR": os.path.join(folder, "state"), "CAIRN_CONFIG_DIR": os.path.join(folder, "config")}
         self.restic_env = {"RESTIC_PASSWORD": "x", "RESTIC_REPOSITORY": os.path.join(folder, "restic"),
                            "RESTIC_CACHE_DIR": os.path.join(folder, "cache")}
 

@@ -148,7 +148,8 @@ class Cairn(Tool):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.env = {"CAIRN_VAULT": self.vault, "HOME": os.path.join(self.folder, "home"), "CAIRN_PASSPHRASE": "x"}
+        self.env = {"CAIRN_VAULT": self.vault, "HOME": os.path.join(self.folder, "home"), "CAIRN_PASSPHRASE": "x",
+                    "CAIRN_STATE_DIR": os.path.join(self.folder, "state"), "CAIRN_CONFIG_DIR": os.path.join(self.folder, "config")}
 
     def install(self):
         if not Cairn.binary:

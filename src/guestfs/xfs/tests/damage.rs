@@ -91,7 +91,7 @@ fn damaged_images_are_read_to_the_end() {
     assert!(survival.hurt > survival.rounds / 10, "{survival:?}");
 }
 
-/// Version 4 has no checksums.
+/// Version 4 has no checksums: most damage is only another name or number.
 #[test]
 fn damaged_images_of_version_4() {
     let place = tempfile::tempdir().expect("a place");
@@ -118,5 +118,5 @@ fn damaged_images_of_version_4() {
     assert!(spots.len() > 400, "{}", spots.len());
     (0..20).for_each(|_| spots.push(0..256));
     let survival = survive_damage(&bytes, &spots, 200, &|_, _| {});
-    assert!(survival.hurt > survival.rounds / 10, "{survival:?}");
+    assert!(survival.hurt > survival.rounds / 25, "{survival:?}");
 }

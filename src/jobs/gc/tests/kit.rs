@@ -50,6 +50,7 @@ pub(super) fn thorough() -> GcRequest {
         repack_below_percent: 100.0,
         max_copy_bytes: 1 << 30,
         soft_delete_days: Some(0),
+        trust_clock: false,
         give_up_lost_points: false,
         now: Timestamp::now() + SignedDuration::from_secs(1),
     }

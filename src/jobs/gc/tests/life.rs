@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::kit::{World, blocks, impatient, sparse_world, thorough};
 use crate::backend::{Backend, Created, Operation, Recording};
 use crate::catalogue::CatalogueError;
 use crate::format::names::ObjectName;
 use crate::format::point::Decision;
+use crate::format::settings::{Immutability, ImmutabilityState};
 use crate::jobs::gc::{GcRequest, gc};
-use crate::jobs::{JobError, points};
+use crate::jobs::{JobError, points, policies};
 use crate::monitor::Silent;
 use crate::store::collect::claim_collection;
 use crate::store::{Lease, Vault};
@@ -251,4 +252,20 @@ fn the_size_of_points_is_what_their_deletion_frees() {
     world.gc();
     let after: u64 = world.backend.list("packs/").unwrap().iter().map(|object| object.size_bytes).sum();
     assert!((before - after).abs_diff(all.2) < 16 * 1024, "said {}, freed {}", all.2, before - after);
+}
+
+#[test]
+fn an_immutable_vault_and_a_clock_that_is_behind_keep_what_was_deleted() {
+    let mut world = World::new();
+    let point = world.backup("web01", &blocks(0..100));
+    world.backup("web01", &blocks(200..300));
+    world.delete(point);
+    let now = Timestamp::now();
+    let immutable = |state, days| policies::set_immutability(&world.vault, Immutability { state, days }, now).unwrap();
+    immutable(ImmutabilityState::Enabled, 30);
+    assert_eq!(world.gc().removed_points.len(), 0, "immutable");
+    immutable(ImmutabilityState::Disabled, 0);
+    let behind = GcRequest { now: now - SignedDuration::from_hours(1), ..thorough() };
+    assert_eq!(world.try_gc(&behind).unwrap().removed_points.len(), 0, "an hour behind");
+    assert_eq!(world.gc().removed_points.len(), 1);
 }
