@@ -20,7 +20,7 @@ pub use timetable::Timetable;
 /// Seconds of a day on the wall clock.
 const DAY_SECONDS: u32 = 24 * 3600;
 
-/// When a backup is due. Its text ([`Schedule::to_string`], [`str::parse`]) is what vaults and command lines have.
+/// When a backup is due. Its text ([`ToString::to_string`], [`str::parse`]) is what vaults and command lines have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     /// The days and times.
