@@ -60,7 +60,8 @@ pub fn repair_from_disks(vault: &Arc<Vault>, disks: &[LiveDisk], dry_run: bool, 
     let _lease = if dry_run { None } else { Some(Lease::take(vault, &[], &holder)?) };
     monitor.step("checking packs");
     let listing = Points::new(vault.backend().as_ref(), vault.keys()).list()?;
-    let bad = bad_packs(vault, &listing, monitor)?;
+    let holders = holders_of_moved(vault)?;
+    let bad = bad_packs(vault, &listing, &holders, monitor)?;
     let mut search = Search::new(vault, disks, bad.keys().copied().collect());
     monitor.step("comparing the live disks with what is lost");
     for point in listing.points.iter().chain(&listing.deleted).chain(&listing.pending) {
@@ -68,19 +69,18 @@ pub fn repair_from_disks(vault: &Arc<Vault>, disks: &[LiveDisk], dry_run: bool, 
             search.walk(&point.manifest.machine, disk, monitor)?;
         }
     }
-    let (wanted, packs, holders) = (search.wanted, reader(vault), holders_of_moved(vault)?);
+    let (wanted, packs) = (search.wanted, reader(vault));
     let mut report = RepairReport::default();
     for (pack, why) in bad {
         let name = ObjectName::Pack(pack);
+        let reason = if let Why::Damaged(reason) = &why { reason } else { "missing" };
         if holders.contains(&pack) {
-            let reason = if let Why::Damaged(reason) = &why { reason } else { "missing" };
             report.lost.push((name.to_string(), format!("{reason}; it holds what a collection moved, so only a mirror can bring it back")));
             continue;
         }
         let Some(wanted) = wanted.get(&pack) else {
             // A pack of blocks that no map names is no loss.
             if !packs.info(pack).is_ok_and(|info| info.toc.kind == PackKind::Data) {
-                let reason = if let Why::Damaged(reason) = &why { reason } else { "missing" };
                 report.lost.push((name.to_string(), format!("{reason}; it holds no blocks of disks, so only a mirror can bring it back")));
             }
             continue;
@@ -90,7 +90,6 @@ pub fn repair_from_disks(vault: &Arc<Vault>, disks: &[LiveDisk], dry_run: bool, 
             0 if dry_run => report.repaired.push(Repair { name, size_bytes: 0, why }),
             0 => report.repaired.push(Repair { name, size_bytes: rebuild.run(&why)?, why }),
             missing => {
-                let reason = if let Why::Damaged(reason) = &why { reason } else { "missing" };
                 let all = wanted.len();
                 report
                     .lost
@@ -105,7 +104,12 @@ pub fn repair_from_disks(vault: &Arc<Vault>, disks: &[LiveDisk], dry_run: bool, 
 }
 
 /// Packs that are damaged, and those that maps name and that are neither there nor moved.
-fn bad_packs(vault: &Vault, listing: &Listing, monitor: &dyn Monitor) -> Result<BTreeMap<PackId, Why>, JobError> {
+fn bad_packs(
+    vault: &Vault,
+    listing: &Listing,
+    holders: &BTreeSet<PackId>,
+    monitor: &dyn Monitor,
+) -> Result<BTreeMap<PackId, Why>, JobError> {
     let mut bad: BTreeMap<PackId, Why> =
         check_all(vault, monitor)?.into_iter().map(|(pack, reason)| (pack, Why::Damaged(reason))).collect();
     let (there, moves) = (packs_of(vault)?, moves_of(vault)?);
@@ -122,7 +126,7 @@ fn bad_packs(vault: &Vault, listing: &Listing, monitor: &dyn Monitor) -> Result<
         return Err(JobError::MapsLost { reason });
     }
     let is_moved = |pack: &PackId| moves.range((*pack, 0)..=(*pack, u64::MAX)).next().is_some();
-    let named = births.packs.into_iter().filter(|pack| !is_moved(pack)).chain(holders_of_moved(vault)?);
+    let named = births.packs.into_iter().filter(|pack| !is_moved(pack)).chain(holders.iter().copied());
     let missing = named.filter(|pack| !there.contains_key(pack));
     bad.extend(missing.map(|pack| (pack, Why::Missing)));
     Ok(bad)
